@@ -1,0 +1,76 @@
+//! What is measured: one table per area.
+//!
+//! To add a metric, add a row to an area's table and record it where the thing happens.
+
+mod consumer;
+mod kafka;
+mod metadata;
+mod producer;
+mod storage;
+mod system;
+mod telemetry;
+
+pub use consumer::{ConsumerMetrics, ConsumerTopic};
+pub use kafka::{ConnectionMetrics, KafkaMetrics};
+pub use metadata::{ClusterMetrics, MetadataMetrics};
+pub use producer::{ProducerMetrics, ProducerRequests, ProducerTopic};
+pub use storage::{CacheMetrics, ObjectStoreMetrics, SegmentMetrics, StorageMetrics};
+pub use system::{ProcessMetrics, RuntimeMetrics, ServiceMetrics, Version};
+pub use telemetry::TelemetryMetrics;
+
+use crate::declare::Declare;
+
+/// The bound on topics in any metric.
+pub const TOPICS: usize = 10_000;
+
+/// Every instrument of StreamHouse.
+#[derive(Clone, Debug)]
+pub struct Instruments {
+    /// What producers do.
+    pub producer: ProducerMetrics,
+    /// What consumers read.
+    pub consumer: ConsumerMetrics,
+    /// Kafka requests.
+    pub kafka: KafkaMetrics,
+    /// Kafka connections.
+    pub connections: ConnectionMetrics,
+    /// Segments.
+    pub segment: SegmentMetrics,
+    /// Object-store calls.
+    pub object_store: ObjectStoreMetrics,
+    /// The block cache.
+    pub cache: CacheMetrics,
+    /// What is stored.
+    pub storage: StorageMetrics,
+    /// Metadata operations.
+    pub metadata: MetadataMetrics,
+    /// Topics, partitions, agents.
+    pub cluster: ClusterMetrics,
+    /// Build and health.
+    pub service: ServiceMetrics,
+    /// The process.
+    pub process: ProcessMetrics,
+    /// The Tokio runtime.
+    pub runtime: RuntimeMetrics,
+}
+
+impl Instruments {
+    /// Declares all tables but [`TelemetryMetrics`], which the pipeline itself declares.
+    pub fn declare(declare: &Declare) -> Self {
+        Self {
+            producer: ProducerMetrics::declare(declare),
+            consumer: ConsumerMetrics::declare(declare),
+            kafka: KafkaMetrics::declare(declare),
+            connections: ConnectionMetrics::declare(declare),
+            segment: SegmentMetrics::declare(declare),
+            object_store: ObjectStoreMetrics::declare(declare),
+            cache: CacheMetrics::declare(declare),
+            storage: StorageMetrics::declare(declare),
+            metadata: MetadataMetrics::declare(declare),
+            cluster: ClusterMetrics::declare(declare),
+            service: ServiceMetrics::declare(declare),
+            process: ProcessMetrics::declare(declare),
+            runtime: RuntimeMetrics::declare(declare),
+        }
+    }
+}

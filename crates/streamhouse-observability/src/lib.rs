@@ -1,0 +1,8 @@
+//! Telemetry for StreamHouse: what is measured, and how it leaves the process.
+//!
+//! Invariant: depends on no StreamHouse crate. Invariant: recording cannot fail its caller.
+pub mod declare;
+pub mod health; //      what: checks and their report
+pub mod instruments; // what: one table per area
+pub mod labels; //      what: the values that labels have //     how: typed handles and registry rows
+pub mod spans; //       what: the closed list of spans

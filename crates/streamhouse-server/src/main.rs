@@ -1,0 +1,2 @@
+//! The streamhouse binary.
+fn main() {}

@@ -1,0 +1,15 @@
+//! Segments, the writer pool, the object store, the cache and the reader.
+//!
+//! Start at [`WriterPool`] for the way in and [`Reader`] for the way out.
+//!
+//! Invariant: a batch is acknowledged only after its segment is stored and its offset committed.
+pub mod batch;
+mod error;
+pub mod object_store;
+mod reader;
+mod writer_pool;
+
+pub use batch::RecordBatch;
+pub use error::{AppendError, ReadError, StoreError};
+pub use reader::{Fetched, Reader};
+pub use writer_pool::{Append, Appended, WriterPool};

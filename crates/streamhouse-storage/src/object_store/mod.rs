@@ -1,0 +1,35 @@
+//! The object store: one narrow trait, a backend for each kind of store, decorators around them.
+
+use crate::error::StoreError;
+use async_trait::async_trait;
+use bytes::Bytes;
+use std::fmt;
+use std::ops::Range;
+
+/// What is known about a stored object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectMeta {
+    /// Its name.
+    pub name: String,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// A flat namespace of immutable objects.
+///
+/// Names are `/`-separated paths of `[A-Za-z0-9._-]`. An object is written once under a fresh
+/// name; writing the same bytes again under the same name is allowed and harmless.
+/// Dropping a call's future abandons it; it may still take effect.
+#[async_trait]
+pub trait ObjectStore: fmt::Debug + Send + Sync + 'static {
+    /// Stores the concatenation of `body`, durably, before it returns.
+    async fn put(&self, name: &str, body: &[Bytes]) -> Result<(), StoreError>;
+    /// Reads exactly `range`.
+    async fn get(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError>;
+    /// Size and existence.
+    async fn head(&self, name: &str) -> Result<ObjectMeta, StoreError>;
+    /// At most a thousand objects under `prefix` whose names come after `after`, by name.
+    async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Vec<ObjectMeta>, StoreError>;
+    /// Deletes an object; one that does not exist is no error.
+    async fn delete(&self, name: &str) -> Result<(), StoreError>;
+}
