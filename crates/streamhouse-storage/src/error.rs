@@ -1,5 +1,6 @@
 //! Errors by the reaction of the caller.
 
+use std::ops::Range;
 use streamhouse_metadata::{MetadataError, Rejection};
 use streamhouse_observability::declare::ClosedLabel as _;
 use streamhouse_observability::labels;
@@ -19,6 +20,23 @@ pub struct StoreError {
 }
 
 impl StoreError {
+    /// A failure of `operation` on `object`.
+    pub fn new(
+        operation: labels::Operation,
+        object: impl Into<String>,
+        class: labels::StoreError,
+        message: impl Into<String>,
+    ) -> Self {
+        let (object, message) = (object.into(), message.into());
+        Self { operation: operation.as_str(), object, class, message }
+    }
+
+    /// A read beyond an object's end: the index and the object contradict each other.
+    pub(crate) fn out_of_range(object: &str, range: &Range<u64>, size: u64) -> Self {
+        let message = format!("bytes {range:?} do not lie within its {size} bytes");
+        Self::new(labels::Operation::Get, object, labels::StoreError::Invalid, message)
+    }
+
     /// Whether the same call can succeed later.
     pub fn is_retryable(&self) -> bool {
         use labels::StoreError::{Connection, Server, Throttling, Timeout};

@@ -7,6 +7,8 @@ pub mod batch;
 mod error;
 pub mod object_store;
 mod reader;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod writer_pool;
 
 pub use batch::RecordBatch;

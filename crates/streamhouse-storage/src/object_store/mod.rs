@@ -1,10 +1,19 @@
 //! The object store: one narrow trait, a backend for each kind of store, decorators around them.
 
+mod memory;
+mod name;
+
+pub use memory::MemoryStore;
+
 use crate::error::StoreError;
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
+
+/// How many objects a listing returns at most.
+pub const LIST_LIMIT: usize = 1_000;
 
 /// What is known about a stored object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +33,7 @@ pub struct ObjectMeta {
 pub trait ObjectStore: fmt::Debug + Send + Sync + 'static {
     /// Stores the concatenation of `body`, durably, before it returns.
     async fn put(&self, name: &str, body: &[Bytes]) -> Result<(), StoreError>;
-    /// Reads exactly `range`.
+    /// Reads exactly `range`; one that does not lie within the object is an error.
     async fn get(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError>;
     /// Size and existence.
     async fn head(&self, name: &str) -> Result<ObjectMeta, StoreError>;
@@ -32,4 +41,27 @@ pub trait ObjectStore: fmt::Debug + Send + Sync + 'static {
     async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Vec<ObjectMeta>, StoreError>;
     /// Deletes an object; one that does not exist is no error.
     async fn delete(&self, name: &str) -> Result<(), StoreError>;
+}
+
+#[async_trait]
+impl<S: ObjectStore + ?Sized> ObjectStore for Arc<S> {
+    async fn put(&self, name: &str, body: &[Bytes]) -> Result<(), StoreError> {
+        (**self).put(name, body).await
+    }
+
+    async fn get(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        (**self).get(name, range).await
+    }
+
+    async fn head(&self, name: &str) -> Result<ObjectMeta, StoreError> {
+        (**self).head(name).await
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Vec<ObjectMeta>, StoreError> {
+        (**self).list(prefix, after).await
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), StoreError> {
+        (**self).delete(name).await
+    }
 }

@@ -1,0 +1,3 @@
+//! Tests of the storage crate on its public interface.
+
+mod batch;
