@@ -44,6 +44,11 @@ impl StoreError {
     }
 }
 
+/// Stored bytes are not what was written. They must not be served.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the segment is corrupt: {0}")]
+pub struct CorruptSegment(pub(crate) String);
+
 /// Why a batch is not acknowledged.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]

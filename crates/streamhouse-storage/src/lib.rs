@@ -7,11 +7,12 @@ pub mod batch;
 mod error;
 pub mod object_store;
 mod reader;
+pub mod segment;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod writer_pool;
 
 pub use batch::RecordBatch;
-pub use error::{AppendError, ReadError, StoreError};
+pub use error::{AppendError, CorruptSegment, ReadError, StoreError};
 pub use reader::{Fetched, Reader};
 pub use writer_pool::{Append, Appended, WriterPool};

@@ -1,3 +1,4 @@
 //! Tests of the storage crate on its public interface.
 
 mod batch;
+mod segment;
