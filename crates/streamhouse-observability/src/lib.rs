@@ -2,7 +2,9 @@
 //!
 //! Invariant: depends on no StreamHouse crate. Invariant: recording cannot fail its caller.
 pub mod declare;
+pub mod exposition; //  how: metrics leave the process
 pub mod health; //      what: checks and their report
 pub mod instruments; // what: one table per area
 pub mod labels; //      what: the values that labels have //     how: typed handles and registry rows
 pub mod spans; //       what: the closed list of spans
+pub mod testing; //     private pipelines for tests

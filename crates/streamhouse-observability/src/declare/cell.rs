@@ -1,200 +1,91 @@
 //! Cells: where counters and gauges live.
 //!
-//! A family maps a label set to one reference-counted cell. Whoever describes a thing holds the
-//! thing's cell; recording is one atomic add. A gauge's series ends with its last owner; a
-//! counter's stays until every exit has read its last value, or a minute at most.
+//! Whoever describes a thing holds the thing's cells; recording is one atomic add. How long a
+//! series lasts is told in [`family`](super::family).
 //!
 //! Invariant: recording takes no lock and cannot fail.
 
-use super::label::Labels;
+use super::family::{Family, Number};
+use super::row::Kind;
 use opentelemetry::KeyValue;
-use std::collections::BTreeMap;
-use std::ops::Bound;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
-
-/// How long an ended counter waits for exits that do not read.
-const ENDED_LIMIT: Duration = Duration::from_secs(60);
-/// How many series are read under one hold of the family's lock.
-const CHUNK: usize = 512;
-
-/// Which reader is at work: bit flags, so that a cell can note who has seen its last value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// A scrape of `/metrics`.
-    Scrape = 1,
-    /// The export over OTLP.
-    Push = 2,
-}
-
-/// How a cell's 64 bits are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Number {
-    /// `u64`, for counters.
-    Unsigned,
-    /// `i64`, for gauges.
-    Signed,
-    /// `f64`.
-    Float,
-}
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 /// One series.
 #[derive(Debug)]
 pub struct Cell {
-    pub(crate) bits: AtomicU64,
+    bits: AtomicU64,
     owners: AtomicUsize,
-    read_by: AtomicU8,
+    /// The labels as OpenTelemetry takes them, sorted by key.
     pub(crate) pairs: Box<[KeyValue]>,
     /// The labels as they stand in the exposition, braces included; empty without labels.
-    pub(crate) text: Box<str>,
+    pub(crate) text: Arc<str>,
     family: Weak<Family>,
 }
 
-#[derive(Debug)]
-struct Series {
-    cell: Arc<Cell>,
-    ended: Option<Instant>,
+impl Cell {
+    pub(crate) fn new(text: Arc<str>, pairs: &[KeyValue], family: Weak<Family>) -> Self {
+        let mut pairs: Box<[KeyValue]> = pairs.into();
+        pairs.sort_by(|a, b| a.key.cmp(&b.key));
+        Self { bits: AtomicU64::new(0), owners: AtomicUsize::new(0), pairs, text, family }
+    }
+
+    pub(crate) fn bits(&self) -> u64 {
+        self.bits.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add_owner(&self) {
+        self.owners.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes an owner; true if it was the last one.
+    pub(crate) fn remove_owner(&self) -> bool {
+        self.owners.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+
+    /// Takes an owner unless it might be the last one.
+    fn remove_owner_of_many(&self) -> bool {
+        let one_less = |owners: usize| (owners > 1).then(|| owners - 1);
+        self.owners.fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_less).is_ok()
+    }
 }
 
-/// All series of one counter or gauge.
-#[derive(Debug)]
-pub struct Family {
-    pub(crate) number: Number,
-    keep_ended: bool,
-    limit: usize,
-    exits: Arc<AtomicU8>,
-    overflowed: Arc<AtomicU64>,
-    series: Mutex<BTreeMap<Box<str>, Series>>,
-}
-
-impl Family {
-    pub(crate) fn new(
-        number: Number,
-        keep_ended: bool,
-        limit: usize,
-        exits: Arc<AtomicU8>,
-        overflowed: Arc<AtomicU64>,
-    ) -> Arc<Self> {
-        let series = Mutex::default();
-        Arc::new(Self { number, keep_ended, limit, exits, overflowed, series })
-    }
-
-    /// The cell of `labels`, with one owner more; the overflow cell once the bound is reached.
-    pub(crate) fn own<L: Labels>(self: &Arc<Self>, labels: &L) -> Arc<Cell> {
-        let text = label_text(labels.pairs().as_ref());
-        let mut series = self.lock();
-        if !series.contains_key(text.as_str()) {
-            series.retain(|_, one| one.ended.is_none_or(|at| at.elapsed() < ENDED_LIMIT));
-            if series.len() >= self.limit {
-                self.overflowed.fetch_add(1, Ordering::Relaxed);
-                let other = labels.overflow();
-                let text = label_text(other.pairs().as_ref());
-                return self.join(&mut series, text, other.pairs().as_ref());
-            }
-        }
-        self.join(&mut series, text, labels.pairs().as_ref())
-    }
-
-    fn join(
-        self: &Arc<Self>,
-        series: &mut BTreeMap<Box<str>, Series>,
-        text: String,
-        pairs: &[KeyValue],
-    ) -> Arc<Cell> {
-        let text: Box<str> = text.into();
-        let one = series.entry(text.clone()).or_insert_with(|| Series {
-            cell: Arc::new(Cell {
-                bits: AtomicU64::new(0),
-                owners: AtomicUsize::new(0),
-                read_by: AtomicU8::new(0),
-                pairs: pairs.into(),
-                text,
-                family: Arc::downgrade(self),
-            }),
-            ended: None,
-        });
-        one.ended = None;
-        one.cell.owners.fetch_add(1, Ordering::Relaxed);
-        one.cell.clone()
-    }
-
-    fn release(&self, cell: &Cell) {
-        let mut series = self.lock();
-        if cell.owners.fetch_sub(1, Ordering::AcqRel) > 1 {
-            return;
-        }
-        if !self.keep_ended {
-            series.remove(&cell.text);
-        } else if let Some(one) = series.get_mut(&cell.text) {
-            cell.read_by.store(0, Ordering::Relaxed);
-            one.ended = Some(Instant::now());
-        }
-    }
-
-    /// Shows every series to `visit`, and forgets the ended ones that every exit has now read.
-    ///
-    /// The lock is held for a few hundred series at a time, so that a new series never waits long.
-    pub(crate) fn read(&self, exit: Exit, mut visit: impl FnMut(&Cell, u64)) {
-        let mut after: Option<Box<str>> = None;
-        loop {
-            let mut last = None;
-            let mut gone = Vec::new();
-            let mut series = self.lock();
-            let from = match &after {
-                Some(key) => (Bound::Excluded(key.clone()), Bound::Unbounded),
-                None => (Bound::Unbounded, Bound::Unbounded),
-            };
-            for (seen, (key, one)) in series.range::<Box<str>, _>(from).enumerate() {
-                visit(&one.cell, one.cell.bits.load(Ordering::Relaxed));
-                if let Some(at) = one.ended {
-                    let seen_by =
-                        one.cell.read_by.fetch_or(exit as u8, Ordering::Relaxed) | exit as u8;
-                    let exits = self.exits.load(Ordering::Relaxed);
-                    if seen_by & exits == exits || at.elapsed() >= ENDED_LIMIT {
-                        gone.push(key.clone());
-                    }
-                }
-                if seen + 1 == CHUNK {
-                    last = Some(key.clone());
-                    break;
-                }
-            }
-            for key in gone {
-                series.remove(&key);
-            }
-            drop(series);
-            match last {
-                Some(key) => after = Some(key),
-                None => return,
-            }
-        }
-    }
-
-    /// How many series there are.
-    pub(crate) fn len(&self) -> usize {
-        self.lock().len()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Box<str>, Series>> {
-        self.series.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// A handle that [`CellFamily::bind`](super::CellFamily::bind) gives out.
+pub trait Handle: Sized {
+    /// What its instrument is called in an error message or a debug print.
+    const NAME: &'static str;
+    /// How its instrument behaves.
+    const KIND: Kind;
+    /// How its cell is read.
+    const NUMBER: Number;
+    /// Wraps a share in a cell.
+    fn of(share: Share) -> Self;
 }
 
 /// An owner's share in a cell.
 #[derive(Debug)]
-struct Share(Arc<Cell>);
+pub struct Share(Arc<Cell>);
+
+impl Share {
+    /// Wraps a cell that has already been given this owner.
+    pub(crate) fn new(owned: Arc<Cell>) -> Self {
+        Self(owned)
+    }
+}
 
 impl Clone for Share {
     fn clone(&self) -> Self {
-        self.0.owners.fetch_add(1, Ordering::Relaxed);
+        self.0.add_owner();
         Self(self.0.clone())
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        if let Some(family) = self.0.family.upgrade() {
+        // Only what may be the last owner takes the family's lock.
+        if !self.0.remove_owner_of_many()
+            && let Some(family) = self.0.family.upgrade()
+        {
             family.release(&self.0);
         }
     }
@@ -204,11 +95,17 @@ impl Drop for Share {
 #[derive(Clone, Debug)]
 pub struct CounterCell(Share);
 
-impl CounterCell {
-    pub(crate) fn own<L: Labels>(family: &Arc<Family>, labels: &L) -> Self {
-        Self(Share(family.own(labels)))
-    }
+impl Handle for CounterCell {
+    const NAME: &'static str = "Counter";
+    const KIND: Kind = Kind::Counter;
+    const NUMBER: Number = Number::Unsigned;
 
+    fn of(share: Share) -> Self {
+        Self(share)
+    }
+}
+
+impl CounterCell {
     /// Adds `n`: one relaxed atomic add.
     #[inline]
     pub fn add(&self, n: u64) {
@@ -230,11 +127,17 @@ impl CounterCell {
 #[derive(Clone, Debug)]
 pub struct FloatCounterCell(Share);
 
-impl FloatCounterCell {
-    pub(crate) fn own<L: Labels>(family: &Arc<Family>, labels: &L) -> Self {
-        Self(Share(family.own(labels)))
-    }
+impl Handle for FloatCounterCell {
+    const NAME: &'static str = "FloatCounter";
+    const KIND: Kind = Kind::Counter;
+    const NUMBER: Number = Number::Float;
 
+    fn of(share: Share) -> Self {
+        Self(share)
+    }
+}
+
+impl FloatCounterCell {
     /// Raises the total to `total` if it is below; what is not finite is ignored.
     pub fn advance_to(&self, total: f64) {
         if total.is_finite() {
@@ -252,11 +155,17 @@ pub struct GaugeCell {
     own: AtomicU64,
 }
 
-impl GaugeCell {
-    pub(crate) fn own<L: Labels>(family: &Arc<Family>, labels: &L) -> Self {
-        Self { share: Share(family.own(labels)), own: AtomicU64::new(0) }
-    }
+impl Handle for GaugeCell {
+    const NAME: &'static str = "Gauge";
+    const KIND: Kind = Kind::Gauge;
+    const NUMBER: Number = Number::Signed;
 
+    fn of(share: Share) -> Self {
+        Self { share, own: AtomicU64::new(0) }
+    }
+}
+
+impl GaugeCell {
     /// Sets this owner's part to `value`.
     pub fn set(&self, value: i64) {
         let before = self.own.swap(value as u64, Ordering::Relaxed);
@@ -285,40 +194,21 @@ impl Drop for GaugeCell {
 #[derive(Clone, Debug)]
 pub struct FloatGaugeCell(Share);
 
-impl FloatGaugeCell {
-    pub(crate) fn own<L: Labels>(family: &Arc<Family>, labels: &L) -> Self {
-        Self(Share(family.own(labels)))
-    }
+impl Handle for FloatGaugeCell {
+    const NAME: &'static str = "FloatGauge";
+    const KIND: Kind = Kind::Gauge;
+    const NUMBER: Number = Number::Float;
 
+    fn of(share: Share) -> Self {
+        Self(share)
+    }
+}
+
+impl FloatGaugeCell {
     /// Sets the value; what is not finite is ignored.
     pub fn set(&self, value: f64) {
         if value.is_finite() {
             self.0.0.bits.store(value.to_bits(), Ordering::Relaxed);
         }
     }
-}
-
-/// Renders labels as the exposition shows them: `{key="value",…}`, or nothing.
-pub(crate) fn label_text(pairs: &[KeyValue]) -> String {
-    let mut text = String::new();
-    for (place, pair) in pairs.iter().enumerate() {
-        text.push(if place == 0 { '{' } else { ',' });
-        text.extend(
-            pair.key.as_str().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }),
-        );
-        text.push_str("=\"");
-        for c in pair.value.as_str().chars() {
-            match c {
-                '\\' => text.push_str("\\\\"),
-                '"' => text.push_str("\\\""),
-                '\n' => text.push_str("\\n"),
-                c => text.push(c),
-            }
-        }
-        text.push('"');
-    }
-    if !pairs.is_empty() {
-        text.push('}');
-    }
-    text
 }

@@ -1,6 +1,6 @@
 //! Histograms: bound instruments of the SDK, with the exemplars that the SDK does not keep.
 
-use super::cell::label_text;
+use super::labels_text::label_text;
 use opentelemetry::metrics::BoundHistogram;
 use opentelemetry::trace::SpanContext;
 use std::collections::HashMap;

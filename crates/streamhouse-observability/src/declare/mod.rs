@@ -4,20 +4,30 @@
 //! function. A family hands out cells; a cell is what hot code keeps.
 
 mod cell;
+mod family;
 mod histogram;
+mod kinds;
 mod label;
+mod labels_text;
+mod name;
 mod registry;
 mod row;
+mod rules;
 
-pub use cell::{
-    Cell, CounterCell, Exit, Family, FloatCounterCell, FloatGaugeCell, GaugeCell, Number,
-};
+pub use cell::{CounterCell, FloatCounterCell, FloatGaugeCell, GaugeCell, Handle};
+pub use family::Number;
 pub use histogram::{Exemplar, Exemplars, HistogramCell};
+pub use kinds::{CellFamily, Counter, FloatCounter, FloatGauge, Gauge, Histogram, Instrument};
 pub use label::{ClosedLabel, ClosedLabels, Label, LabelRow, Labels, PerValue};
-pub use registry::{
-    Counter, Declare, FloatCounter, FloatGauge, Gauge, Histogram, Instrument, Spec,
-};
-pub use row::{BYTES, COUNTS, Kind, Row, SECONDS, prometheus_name};
+pub use name::prometheus_name;
+pub use registry::{Declare, Spec};
+pub use row::{BYTES, COUNTS, Kind, Row, SECONDS};
+
+pub(crate) use family::Family;
+pub(crate) use labels_text::{label_key, write_labels};
+pub(crate) use name::{name_with, unit_word};
+pub(crate) use registry::{Collecting, Declared, Registry, Source, collecting};
+pub(crate) use rules::{Exit, Rules};
 
 /// Declares a group of instruments as a table.
 ///

@@ -1,30 +1,40 @@
-//! Families by kind, and `Declare`, which alone can build them.
+//! `Declare`: remembers every row, and alone builds what is behind it.
 
-use super::cell::{CounterCell, Exit, Family, FloatCounterCell, FloatGaugeCell, GaugeCell, Number};
-use super::histogram::{ExemplarSeries, HistogramCell};
-use super::label::{ClosedLabel, ClosedLabels, LabelRow, Labels, PerValue};
+use super::family::{Family, Number};
+use super::histogram::ExemplarSeries;
+use super::label::{LabelRow, Labels};
 use super::row::{Kind, Row, SECONDS};
-use opentelemetry::metrics::Meter;
+use super::rules::{Exit, Rules};
+use opentelemetry::metrics::{AsyncInstrumentBuilder, Meter};
 use std::cell::Cell as ThreadCell;
 use std::fmt;
-use std::marker::PhantomData;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 thread_local! {
-    /// True while this thread collects for a scrape: cells are then read from their owners.
-    static SCRAPING: ThreadCell<bool> = const { ThreadCell::new(false) };
+    /// What the cells' callbacks do while this thread collects.
+    static COLLECTING: ThreadCell<Collecting> = const { ThreadCell::new(Collecting::For(Exit::Push)) };
 }
 
-/// Runs `collect` with the cells' callbacks silent, because the renderer reads cells itself.
-pub(crate) fn without_cells<T>(collect: impl FnOnce() -> T) -> T {
-    SCRAPING.set(true);
-    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(collect));
-    SCRAPING.set(false);
-    match result {
-        Ok(value) => value,
-        Err(panic) => std::panic::resume_unwind(panic),
+/// What the cells' callbacks do during a collect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Collecting {
+    /// Report to the SDK, for this exit.
+    For(Exit),
+    /// Nothing: the renderer reads the cells from their owners.
+    WithoutCells,
+}
+
+/// Runs `collect` with the cells' callbacks doing as `what` says, on this thread only.
+pub(crate) fn collecting<T>(what: Collecting, collect: impl FnOnce() -> T) -> T {
+    struct Restore(Collecting);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            COLLECTING.set(self.0);
+        }
     }
+    let _restore = Restore(COLLECTING.replace(what));
+    collect()
 }
 
 /// What a row of [`instruments!`](crate::instruments!) says.
@@ -64,7 +74,8 @@ impl Spec {
     }
 }
 
-fn closed_product(labels: &[LabelRow]) -> usize {
+/// How many label sets the closed labels alone can make.
+pub(crate) fn closed_product(labels: &[LabelRow]) -> usize {
     labels.iter().map(|label| label.values.as_ref().map_or(1, Vec::len)).product()
 }
 
@@ -82,255 +93,217 @@ pub(crate) enum Source {
     Sdk(Arc<ExemplarSeries>),
 }
 
-/// Builds instruments and remembers their rows. Cheap to clone; tests have one each.
-#[derive(Clone)]
-pub struct Declare {
-    meter: Meter,
-    shared: Arc<Shared>,
+/// What became of a row.
+enum Remembered {
+    New,
+    /// The same row is there already, with this source.
+    Known(Source),
+    /// Another row has its name.
+    Conflict,
 }
+
+/// The rows of one meter provider, which its view reads.
+#[derive(Clone, Default)]
+pub(crate) struct Registry(Arc<Shared>);
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry").field("declared", &self.lock().len()).finish_non_exhaustive()
+    }
+}
+
+type Hook = Arc<dyn Fn() + Send + Sync>;
 
 #[derive(Default)]
 struct Shared {
     declared: Mutex<Vec<Declared>>,
-    before_collect: Mutex<Vec<Box<dyn Fn() + Send + Sync>>>,
-    exits: Arc<AtomicU8>,
-    overflowed: Arc<AtomicU64>,
-    panics: AtomicU64,
+    before_collect: Mutex<Vec<Hook>>,
+    rules: Arc<Rules>,
+}
+
+impl Registry {
+    /// How many series the SDK must allow the instrument `name`: its bound, what its overflow
+    /// cells add, and one, so that the SDK itself never folds series.
+    pub(crate) fn sdk_limit(&self, name: &str) -> Option<usize> {
+        let declared = self.lock();
+        let row = &declared.iter().find(|declared| declared.row.name == name)?.row;
+        Some(row.series.saturating_add(closed_product(&row.labels)).saturating_add(1))
+    }
+
+    pub(crate) fn rules(&self) -> Arc<Rules> {
+        self.0.rules.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Declared>> {
+        self.0.declared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Builds instruments and remembers their rows. Cheap to clone; tests have one each.
+#[derive(Clone)]
+pub struct Declare {
+    pub(super) meter: Meter,
+    registry: Registry,
 }
 
 impl fmt::Debug for Declare {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Declare").field("declared", &self.lock().len()).finish_non_exhaustive()
+        let declared = self.registry.lock().len();
+        f.debug_struct("Declare").field("declared", &declared).finish_non_exhaustive()
     }
 }
 
 impl Declare {
-    /// A registry whose instruments belong to `meter`.
-    pub fn new(meter: Meter) -> Self {
-        let shared = Arc::<Shared>::default();
-        shared.exits.store(Exit::Scrape as u8, Ordering::Relaxed);
-        Self { meter, shared }
+    pub(crate) fn new(meter: Meter, registry: Registry) -> Self {
+        Self { meter, registry }
     }
 
     /// Every row declared so far, in order.
     pub fn rows(&self) -> Vec<Arc<Row>> {
-        self.lock().iter().map(|declared| declared.row.clone()).collect()
+        self.registry.lock().iter().map(|declared| declared.row.clone()).collect()
     }
 
     /// Runs `refresh` before every collect, to bring cells up to date that nobody records into.
     /// It must not block; a panic in it is caught and counted.
     pub fn before_collect(&self, refresh: impl Fn() + Send + Sync + 'static) {
-        let mut hooks = self.shared.before_collect.lock().unwrap_or_else(PoisonError::into_inner);
-        hooks.push(Box::new(refresh));
+        self.hooks().push(Arc::new(refresh));
     }
 
     pub(crate) fn refresh(&self) {
-        let hooks = self.shared.before_collect.lock().unwrap_or_else(PoisonError::into_inner);
-        for hook in hooks.iter() {
-            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(hook)).is_err() {
-                self.shared.panics.fetch_add(1, Ordering::Relaxed);
-            }
+        let hooks = self.hooks().clone();
+        for hook in hooks {
+            self.registry.0.rules.guarded(|| hook());
         }
     }
 
     pub(crate) fn declared(&self) -> Vec<Declared> {
-        self.lock().clone()
+        self.registry.lock().clone()
+    }
+
+    pub(crate) fn declared_count(&self) -> usize {
+        self.registry.lock().len()
+    }
+
+    fn hooks(&self) -> MutexGuard<'_, Vec<Hook>> {
+        self.registry.0.before_collect.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says that values also leave through `exit`.
     pub(crate) fn add_exit(&self, exit: Exit) {
-        self.shared.exits.fetch_or(exit as u8, Ordering::Relaxed);
+        self.registry.0.rules.add_exit(exit);
+    }
+
+    pub(crate) fn skip(&self, time: Duration) {
+        self.registry.0.rules.skip(time);
     }
 
     /// How often a label set was turned away by its row's bound on series.
     pub fn overflowed(&self) -> u64 {
-        self.shared.overflowed.load(Ordering::Relaxed)
+        self.registry.0.rules.overflowed()
     }
 
     /// How many declared instruments have reached their bound on series.
     pub fn at_limit(&self) -> usize {
         let at_limit = |declared: &&Declared| match &declared.source {
             Source::Cells(family) => {
-                declared.row.labels.iter().any(|label| label.values.is_none())
-                    && family.len() >= declared.row.series
+                declared.row.labels.iter().any(|label| label.values.is_none()) && family.is_full()
             }
             Source::Sdk(_) => false,
         };
-        self.lock().iter().filter(at_limit).count()
+        self.registry.lock().iter().filter(at_limit).count()
     }
 
     /// How many hooks and callbacks have panicked.
     pub fn panics(&self) -> u64 {
-        self.shared.panics.load(Ordering::Relaxed)
+        self.registry.0.rules.panics()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Declared>> {
-        self.shared.declared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn remember(&self, row: Row, source: Source) -> Arc<Row> {
-        let row = Arc::new(row);
-        self.lock().push(Declared { row: row.clone(), source });
-        row
-    }
-
-    fn family<L: Labels>(&self, spec: &Spec, kind: Kind, number: Number) -> Arc<Family> {
-        let row = spec.row::<L>(kind);
-        let family = Family::new(
-            number,
-            kind == Kind::Counter,
-            row.series,
-            self.shared.exits.clone(),
-            self.shared.overflowed.clone(),
-        );
-        let row = self.remember(row, Source::Cells(family.clone()));
-        self.observe(&row, number, family.clone());
+    /// The family of `spec`'s row: a new one, or the one that the same row has already.
+    pub(super) fn family<L: Labels>(&self, spec: &Spec, kind: Kind, number: Number) -> Arc<Family> {
+        let row = Arc::new(spec.row::<L>(kind));
+        let family = Family::new(number, kind == Kind::Counter, row.series, self.registry.rules());
+        match self.remember(&row, Source::Cells(family.clone())) {
+            Remembered::New => self.observe(&row, number, &family),
+            Remembered::Known(Source::Cells(known)) if known.number == number => return known,
+            Remembered::Known(_) | Remembered::Conflict => report_conflict(&row),
+        }
         family
     }
 
-    fn observe(&self, row: &Row, number: Number, family: Arc<Family>) {
-        macro_rules! register {
-            ($build:ident, $convert:expr) => {{
-                let _ = self
-                    .meter
-                    .$build(row.name.clone())
-                    .with_unit(row.unit)
-                    .with_description(row.help)
-                    .with_callback(move |observer| {
-                        if !SCRAPING.get() {
-                            family.read(Exit::Push, |cell, bits| {
-                                observer.observe($convert(bits), &cell.pairs)
-                            });
-                        }
-                    })
-                    .build();
-            }};
+    /// The row of `spec`'s histogram, and its exemplars.
+    pub(super) fn histogram<L: Labels>(&self, spec: &Spec) -> (Arc<Row>, Arc<ExemplarSeries>) {
+        let row = Arc::new(spec.row::<L>(Kind::Histogram));
+        let exemplars = Arc::<ExemplarSeries>::default();
+        match self.remember(&row, Source::Sdk(exemplars.clone())) {
+            Remembered::New => {}
+            Remembered::Known(Source::Sdk(known)) => return (row, known),
+            Remembered::Known(_) | Remembered::Conflict => report_conflict(&row),
         }
+        (row, exemplars)
+    }
+
+    fn remember(&self, row: &Arc<Row>, source: Source) -> Remembered {
+        let mut declared = self.registry.lock();
+        match declared.iter().find(|known| known.row.name == row.name) {
+            Some(known) if known.row == *row => Remembered::Known(known.source.clone()),
+            Some(_) => Remembered::Conflict,
+            None => {
+                declared.push(Declared { row: row.clone(), source });
+                Remembered::New
+            }
+        }
+    }
+
+    fn observe(&self, row: &Row, number: Number, family: &Arc<Family>) {
+        let (meter, name, rules) = (&self.meter, row.name.clone(), self.registry.rules());
+        let cells = Cells { row, family, rules };
         match (row.kind, number) {
             (Kind::Counter, Number::Float) => {
-                register!(f64_observable_counter, f64::from_bits)
+                cells.report(meter.f64_observable_counter(name), f64::from_bits).build();
             }
-            (Kind::Counter, _) => register!(u64_observable_counter, |bits| bits),
-            (_, Number::Float) => register!(f64_observable_gauge, f64::from_bits),
-            (_, _) => register!(i64_observable_gauge, |bits| bits as i64),
+            (Kind::Counter, _) => {
+                cells.report(meter.u64_observable_counter(name), |bits| bits).build();
+            }
+            (_, Number::Float) => {
+                cells.report(meter.f64_observable_gauge(name), f64::from_bits).build();
+            }
+            (_, _) => {
+                cells.report(meter.i64_observable_gauge(name), |bits| bits as i64).build();
+            }
         }
     }
 }
 
-/// What `declare` builds from a row.
-pub trait Instrument {
-    /// Builds the instrument and adds its row to the registry.
-    fn declare(declare: &Declare, spec: Spec) -> Self;
+/// A family on its way to an observable instrument of the SDK.
+struct Cells<'a> {
+    row: &'a Row,
+    family: &'a Arc<Family>,
+    rules: Arc<Rules>,
 }
 
-/// Defines one kind of family over cells.
-macro_rules! family {
-    ($(#[$doc:meta])+ $name:ident, $kind:expr, $number:expr, $cell:ident) => {
-        $(#[$doc])+
-        pub struct $name<L> {
-            family: Arc<Family>,
-            labels: PhantomData<fn(&L)>,
-        }
-
-        impl<L> Clone for $name<L> {
-            fn clone(&self) -> Self {
-                Self { family: self.family.clone(), labels: PhantomData }
+impl Cells<'_> {
+    fn report<'m, I, M: 'static>(
+        self,
+        builder: AsyncInstrumentBuilder<'m, I, M>,
+        value: fn(u64) -> M,
+    ) -> AsyncInstrumentBuilder<'m, I, M> {
+        let (family, rules) = (self.family.clone(), self.rules);
+        let builder = builder.with_unit(self.row.unit).with_description(self.row.help);
+        builder.with_callback(move |observer| {
+            if let Collecting::For(exit) = COLLECTING.get() {
+                rules.guarded(|| {
+                    family.read(exit, |cell, bits| observer.observe(value(bits), &cell.pairs));
+                });
             }
-        }
-
-        impl<L> fmt::Debug for $name<L> {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.debug_struct(stringify!($name)).field("series", &self.family.len()).finish()
-            }
-        }
-
-        impl<L: Labels> Instrument for $name<L> {
-            fn declare(declare: &Declare, spec: Spec) -> Self {
-                let family = declare.family::<L>(&spec, $kind, $number);
-                Self { family, labels: PhantomData }
-            }
-        }
-
-        impl<L: Labels> $name<L> {
-            /// The handle of `labels`; its series exists from now until the last owner drops it.
-            pub fn bind(&self, labels: &L) -> $cell {
-                $cell::own(&self.family, labels)
-            }
-
-            /// One handle for each value of a closed label.
-            pub fn bind_each<E: ClosedLabel>(&self, labels: impl Fn(E) -> L) -> PerValue<E, $cell> {
-                PerValue::bind(|value| self.bind(&labels(value)))
-            }
-        }
-    };
-}
-
-family! {
-    /// A counter of whole things.
-    Counter, Kind::Counter, Number::Unsigned, CounterCell
-}
-family! {
-    /// A counter of fractions, such as seconds.
-    FloatCounter, Kind::Counter, Number::Float, FloatCounterCell
-}
-family! {
-    /// A gauge of whole things.
-    Gauge, Kind::Gauge, Number::Signed, GaugeCell
-}
-family! {
-    /// A gauge of fractions, such as seconds.
-    FloatGauge, Kind::Gauge, Number::Float, FloatGaugeCell
-}
-
-/// A histogram. Its labels are closed: a series of the SDK never ends.
-pub struct Histogram<L> {
-    histogram: opentelemetry::metrics::Histogram<f64>,
-    bounds: &'static [f64],
-    exemplars: Arc<ExemplarSeries>,
-    labels: PhantomData<fn(&L)>,
-}
-
-impl<L> Clone for Histogram<L> {
-    fn clone(&self) -> Self {
-        Self {
-            histogram: self.histogram.clone(),
-            bounds: self.bounds,
-            exemplars: self.exemplars.clone(),
-            labels: PhantomData,
-        }
+        })
     }
 }
 
-impl<L> fmt::Debug for Histogram<L> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Histogram").field("bounds", &self.bounds).finish_non_exhaustive()
-    }
-}
-
-impl<L: ClosedLabels> Instrument for Histogram<L> {
-    fn declare(declare: &Declare, spec: Spec) -> Self {
-        let exemplars = Arc::<ExemplarSeries>::default();
-        let row = declare.remember(spec.row::<L>(Kind::Histogram), Source::Sdk(exemplars.clone()));
-        let histogram = declare
-            .meter
-            .f64_histogram(row.name.clone())
-            .with_unit(row.unit)
-            .with_description(row.help)
-            .with_boundaries(row.bounds.to_vec())
-            .build();
-        Self { histogram, bounds: row.bounds, exemplars, labels: PhantomData }
-    }
-}
-
-impl<L: ClosedLabels> Histogram<L> {
-    /// The handle of `labels`; its series exists at 0 from now on.
-    pub fn bind(&self, labels: &L) -> HistogramCell {
-        let pairs = labels.pairs();
-        HistogramCell::bind(&self.histogram, pairs.as_ref(), self.bounds, &self.exemplars)
-    }
-
-    /// One handle for each value of a closed label.
-    pub fn bind_each<E: ClosedLabel>(&self, labels: impl Fn(E) -> L) -> PerValue<E, HistogramCell> {
-        PerValue::bind(|value| self.bind(&labels(value)))
-    }
+/// Two different rows of one name are a mistake in a program: what the second one counts stays in
+/// the process.
+fn report_conflict(row: &Row) {
+    tracing::error!(
+        metric = row.name.as_ref(),
+        "metric declared twice with different rows; the second is not exported"
+    );
 }

@@ -1,6 +1,7 @@
 //! Rows: what the registry knows about an instrument.
 
 use super::label::LabelRow;
+use super::name::prometheus_name;
 use std::borrow::Cow;
 
 /// Bounds of every histogram of seconds.
@@ -57,36 +58,6 @@ pub struct Row {
 impl Row {
     /// The name on `/metrics`, which is also what the collector and Prometheus derive over OTLP.
     pub fn prometheus_name(&self) -> String {
-        prometheus_name(&self.name, self.unit, self.kind == Kind::Counter)
-    }
-}
-
-/// Derives a Prometheus name: sanitised, with the unit's word and `_total` on counters, each once.
-pub fn prometheus_name(name: &str, unit: &str, monotonic: bool) -> String {
-    let clean: String =
-        name.chars().map(|c| if c.is_ascii_alphanumeric() || c == ':' { c } else { '_' }).collect();
-    let mut tokens: Vec<&str> = clean.split('_').filter(|token| !token.is_empty()).collect();
-    if let Some(word) = unit_word(unit)
-        && !tokens.contains(&word)
-    {
-        tokens.push(word);
-    }
-    if monotonic {
-        tokens.retain(|token| *token != "total");
-        tokens.push("total");
-    }
-    let joined = tokens.join("_");
-    if joined.starts_with(|c: char| c.is_ascii_digit()) { format!("_{joined}") } else { joined }
-}
-
-fn unit_word(unit: &str) -> Option<&str> {
-    match unit {
-        "" | "1" => None,
-        "s" => Some("seconds"),
-        "ms" => Some("milliseconds"),
-        "By" => Some("bytes"),
-        "%" => Some("percent"),
-        unit if unit.starts_with('{') => None,
-        other => Some(other),
+        prometheus_name(&self.name, self.unit, self.kind)
     }
 }
