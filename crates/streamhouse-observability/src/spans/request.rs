@@ -1,6 +1,16 @@
-use opentelemetry::trace::SpanContext;
-use std::time::{Instant, SystemTime};
-use tracing::Span;
+//! The gate, and one request's way through it.
+
+use super::cap::Cap;
+use super::scope::{RequestIds, Scope, scoped};
+use super::{LINKS, forced, ids, list, sampled_context};
+use crate::declare::CounterCell;
+use opentelemetry::Context;
+use opentelemetry::context::FutureExt;
+use opentelemetry::trace::{SpanContext, Status, TraceContextExt, TraceFlags, TraceState};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime};
+use tracing::{Instrument, Span};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 /// When a request arrived, by both clocks.
 #[derive(Clone, Copy, Debug)]
@@ -18,46 +28,223 @@ impl Arrival {
     }
 }
 
+/// Which requests are traced.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampling {
+    /// The part of requests that is traced when no sampled context asks for it: 0 to 1.
+    pub ratio: f64,
+    /// Whether a sampled context in a request makes the request sampled, within the cap.
+    pub parent_based: bool,
+    /// How many requests a second remote contexts may force to be traced.
+    pub remote_per_second: u32,
+    /// How many failed or slow requests a second are traced afterwards.
+    pub late_per_second: u32,
+    /// From which duration on a request is slow.
+    pub slow: Duration,
+}
+
+impl Default for Sampling {
+    /// Parent-based, otherwise every request; both caps 100 a second; slow from one second on.
+    fn default() -> Self {
+        Self {
+            ratio: 1.0,
+            parent_based: true,
+            remote_per_second: 100,
+            late_per_second: 100,
+            slow: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Sampling {
+    /// Nothing is traced, not even what fails.
+    pub fn off() -> Self {
+        Self { ratio: 0.0, parent_based: false, late_per_second: 0, ..Self::default() }
+    }
+}
+
 /// Decides which requests are traced. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Requests {}
+pub struct Requests(Arc<Gate>);
+
+#[derive(Debug)]
+struct Gate {
+    sampling: Sampling,
+    remote: Cap,
+    late: Cap,
+    counted: Option<GateCells>,
+}
+
+/// Where the gate counts.
+#[derive(Clone, Debug)]
+pub(super) struct GateCells {
+    pub(super) late: CounterCell,
+    pub(super) capped: CounterCell,
+}
+
+impl Gate {
+    fn capped(&self) {
+        if let Some(counted) = &self.counted {
+            counted.capped.add(1);
+        }
+    }
+}
 
 impl Requests {
+    pub(super) fn new(sampling: Sampling, counted: Option<GateCells>) -> Self {
+        let remote = Cap::new(sampling.remote_per_second);
+        let late = Cap::new(sampling.late_per_second);
+        Self(Arc::new(Gate { sampling, remote, late, counted }))
+    }
+
     /// Gives every request ids and traces none: for tests and for telemetry that is off.
     pub fn untraced() -> Self {
-        Self {}
+        Self::new(Sampling::off(), None)
     }
 
     /// Whether reading the trace context of records is worth its cost.
     pub fn reads_headers(&self) -> bool {
-        todo!()
+        self.0.sampling.parent_based
     }
 
     /// Gives a request its ids and decides whether it is traced. The first sampled context of
-    /// `remote` becomes the parent, the others become links.
-    pub fn begin(&self, _arrival: Arrival, _remote: &[SpanContext]) -> Request {
-        todo!()
+    /// `remote` becomes the parent, the others become links. Contexts that are not sampled hide
+    /// nothing: the ratio decides, as without them.
+    pub fn begin(&self, arrival: Arrival, remote: &[SpanContext]) -> Request {
+        let gate = &*self.0;
+        let mut sampled = remote.iter().filter(|one| one.is_sampled() && one.is_valid());
+        let first = match gate.sampling.parent_based {
+            true => sampled.next(),
+            false => None,
+        };
+        let forced = first.is_some() && gate.remote.admit(arrival.at);
+        if first.is_some() && !forced {
+            gate.capped();
+        }
+        let trace = match first {
+            Some(parent) if forced => parent.trace_id(),
+            _ => ids::trace_id(),
+        };
+        let traced = forced || ids::chosen(trace, gate.sampling.ratio);
+        let context = SpanContext::new(
+            trace,
+            ids::span_id(),
+            TraceFlags::default().with_sampled(traced),
+            false,
+            TraceState::NONE,
+        );
+        let scope = Scope { request: Some(context.span_id()), ..Scope::default() };
+        let mut request = Request {
+            gate: self.0.clone(),
+            arrival,
+            context,
+            parent: None,
+            links: Vec::new(),
+            scope,
+            span: OnceLock::new(),
+        };
+        match first {
+            Some(parent) if forced => {
+                request.parent = Some(parent.clone());
+                request.links = sampled.take(LINKS).cloned().collect();
+            }
+            // A root of our own that points to where the request came from.
+            Some(other) => request.links.push(other.clone()),
+            None => {}
+        }
+        request
     }
 }
 
-/// One request's place in its trace.
+/// One request's place in its trace. Dropped unfinished, its span ends without a status.
 #[derive(Debug)]
-pub struct Request {}
+pub struct Request {
+    gate: Arc<Gate>,
+    arrival: Arrival,
+    context: SpanContext,
+    parent: Option<SpanContext>,
+    links: Vec<SpanContext>,
+    scope: Scope,
+    span: OnceLock<Span>,
+}
 
 impl Request {
+    /// Adds what the protocol calls the request to its log lines.
+    #[must_use]
+    pub fn with_ids(mut self, ids: RequestIds) -> Self {
+        self.scope.ids = Some(ids);
+        self
+    }
+
     /// The ids that the request's log lines carry, with the sampling decision.
     pub fn context(&self) -> &SpanContext {
-        todo!()
+        &self.context
     }
 
     /// Runs `work` inside the span that `span` makes, or, unsampled, with the ids alone.
-    pub async fn run<T>(&self, _span: impl FnOnce() -> Span, work: impl Future<Output = T>) -> T {
-        work.await
+    ///
+    /// It may be called again for a later part of the request, which then runs in the same span.
+    pub async fn run<T>(&self, span: impl FnOnce() -> Span, work: impl Future<Output = T>) -> T {
+        if self.context.is_sampled() {
+            let span = self.span.get_or_init(|| self.open(span));
+            if !span.is_disabled() {
+                return scoped(self.scope.clone(), work.instrument(span.clone())).await;
+            }
+        }
+        scoped(self.scope.clone(), work.with_context(self.unsampled())).await
     }
 
     /// Ends the request. One that failed or was slow and not sampled is traced now, within the
     /// cap. The context of an exported span is returned, for the latency's exemplar.
-    pub fn finish(self, _failed: bool, _span: impl FnOnce() -> Span) -> Option<SpanContext> {
-        todo!()
+    pub fn finish(mut self, failed: bool, span: impl FnOnce() -> Span) -> Option<SpanContext> {
+        let elapsed = self.arrival.at.elapsed();
+        let late = !self.context.is_sampled();
+        if late && !self.traced_late(failed, elapsed) {
+            return None;
+        }
+        let span = match self.span.take() {
+            Some(span) => span,
+            None => self.open(span),
+        };
+        let context = sampled_context(&span)?;
+        if failed {
+            span.set_status(Status::error(""));
+        }
+        // By the monotonic clock, and on the instant: the `tracing` layer would take the last exit.
+        span.context().span().end_with_timestamp(self.arrival.wall + elapsed);
+        if let (true, Some(counted)) = (late, &self.gate.counted) {
+            counted.late.add(1);
+        }
+        Some(context)
+    }
+
+    fn traced_late(&self, failed: bool, elapsed: Duration) -> bool {
+        let sampling = &self.gate.sampling;
+        if sampling.late_per_second == 0 || !(failed || elapsed >= sampling.slow) {
+            return false;
+        }
+        let admitted = self.gate.late.admit(self.arrival.at + elapsed);
+        if !admitted {
+            self.gate.capped();
+        }
+        admitted
+    }
+
+    fn open(&self, span: impl FnOnce() -> Span) -> Span {
+        let span = list::in_request(span);
+        let start = Some(self.arrival.wall);
+        forced::start(&span, &self.context, start, self.parent.as_ref(), self.links.iter());
+        span
+    }
+
+    /// The ids alone, for log lines and for the decision of spans that others make below.
+    fn unsampled(&self) -> Context {
+        Context::new().with_remote_span_context(SpanContext::new(
+            self.context.trace_id(),
+            self.context.span_id(),
+            TraceFlags::default(),
+            false,
+            TraceState::NONE,
+        ))
     }
 }

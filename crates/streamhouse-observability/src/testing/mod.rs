@@ -3,5 +3,7 @@
 //! What is wrong in a test's own question (a name or a label that no row has) panics.
 
 mod metrics;
+mod traces;
 
 pub use metrics::{Seen, Series, in_memory};
+pub use traces::{Traces, traces, traces_with};
