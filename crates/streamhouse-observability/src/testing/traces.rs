@@ -1,13 +1,10 @@
 //! Spans in memory, through a subscriber that is in force on this thread only.
 
-use crate::declare::Declare;
 use crate::instruments::TelemetryMetrics;
 use crate::spans::{self, Requests, Sampling, SpanCells};
 use opentelemetry::Context;
-use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -32,8 +29,7 @@ pub fn traces(ratio: f64) -> Traces {
 
 /// Traces as `sampling` says.
 pub fn traces_with(sampling: Sampling) -> Traces {
-    let meters = SdkMeterProvider::builder().build();
-    let metrics = TelemetryMetrics::declare(&Declare::new(meters.meter("test")));
+    let metrics = TelemetryMetrics::declare(&super::in_memory().0);
     let ended = Ended::default();
     let processor = ended.clone();
     let cells = SpanCells::new(&metrics);
