@@ -3,11 +3,17 @@
 //! Start at [`MetadataStore`]. The commit of segments is the only order of the log.
 //!
 //! Invariant: the number of statements in a call does not grow with its input.
+mod commit; // what a commit decides, apart from any database
 mod error;
-mod store;
-mod types;
+mod metered;
+mod names; //  what topics may be called
+mod sqlite;
+mod store; //  the trait
+mod types; // the decorator that measures any store
 
 pub use error::MetadataError;
+pub use metered::Metered;
+pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::MetadataStore;
 pub use types::{
     Agent, Batch, BatchOutcome, Block, IndexRow, Locate, Located, ProducerBatch, ProducerIdentity,

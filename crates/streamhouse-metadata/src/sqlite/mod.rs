@@ -1,0 +1,240 @@
+//! The metadata store in one SQLite file.
+//!
+//! One task owns the write connection and takes produce commits first; reads use a small pool;
+//! another connection moves the write-ahead log into the database.
+//!
+//! Invariant: what a commit answered survives the loss of power (`synchronous=FULL`).
+//! Invariant: no partition's rows are touched one statement at a time.
+
+mod agents;
+mod checkpoint;
+mod commit;
+mod failure;
+mod index;
+mod lock;
+mod open;
+mod producers;
+mod session;
+mod sweep;
+mod topics;
+mod writer;
+
+use self::failure::failed;
+use self::session::Session;
+use self::writer::{Lane, Writer};
+use crate::error::MetadataError;
+use crate::store::MetadataStore;
+use crate::types::{
+    Agent, BatchOutcome, IndexRow, Locate, Located, ProducerIdentity, Segment, Topic, TopicId,
+    TopicPartition, Totals, Watermarks,
+};
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use sqlx::SqlitePool;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::{Mutex, Notify, oneshot, watch};
+use uuid::Uuid;
+
+pub use self::open::SqliteOptions;
+
+/// The metadata store in one SQLite file. Cheap to clone; closed when the last clone is dropped.
+#[derive(Clone, Debug)]
+pub struct SqliteStore {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    cluster_id: Uuid,
+    writer: Writer,
+    readers: SqlitePool,
+    statements: Arc<AtomicU64>,
+    /// Wakes the sweeper when partitions were deleted.
+    doomed: Arc<Notify>,
+    /// Set, or dropped with the store: the tasks end.
+    stop: watch::Sender<bool>,
+    /// Ends when the writer has closed its connection and given up the lock.
+    ended: Mutex<oneshot::Receiver<()>>,
+}
+
+impl SqliteStore {
+    /// Opens the store at `path`, creating or migrating it as needed.
+    ///
+    /// # Errors
+    /// [`MetadataError::Refused`]: another process has it open, its directory is not writable,
+    /// or a newer version wrote it. [`MetadataError::Corrupt`]: the file is damaged or not ours.
+    pub async fn open(path: &Path, options: SqliteOptions) -> Result<Self, MetadataError> {
+        open::open(path, options, None).await
+    }
+
+    /// Opens a fresh store that goes with its last clone: a private file in the system's
+    /// temporary directory, whose writes are not synced.
+    ///
+    /// # Errors
+    /// [`MetadataError::Refused`]: the temporary directory is not writable.
+    pub async fn in_memory() -> Result<Self, MetadataError> {
+        open::in_memory().await
+    }
+
+    /// Closes the store for all its clones: finishes what has been asked for, refuses what comes
+    /// later, and returns when another process can open it.
+    pub async fn close(&self) {
+        self.inner.stop.send_replace(true);
+        self.inner.readers.close().await;
+        let mut ended = self.inner.ended.lock().await;
+        if !ended.is_terminated() {
+            // An error is the expected end: the writer drops its side.
+            let _ = (&mut *ended).await;
+        }
+    }
+
+    /// Where the store lies.
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// How many statements this store has executed since it was opened.
+    pub fn statements(&self) -> u64 {
+        self.inner.statements.load(Ordering::Relaxed)
+    }
+
+    async fn write<T, W>(&self, lane: Lane, work: W) -> Result<T, MetadataError>
+    where
+        T: Send + 'static,
+        W: for<'s> FnOnce(&'s mut Session<'_>) -> BoxFuture<'s, Result<T, MetadataError>>
+            + Send
+            + 'static,
+    {
+        self.inner.writer.transact(lane, work).await
+    }
+
+    async fn read<T, R>(&self, work: R) -> Result<T, MetadataError>
+    where
+        R: for<'s> FnOnce(&'s mut Session<'_>) -> BoxFuture<'s, Result<T, MetadataError>> + Send,
+    {
+        let mut connection = self.inner.readers.acquire().await.map_err(failed)?;
+        work(&mut Session::new(&mut connection, &self.inner.statements)).await
+    }
+}
+
+#[async_trait]
+impl MetadataStore for SqliteStore {
+    async fn commit(&self, segments: &[Segment]) -> Result<Vec<Vec<BatchOutcome>>, MetadataError> {
+        if segments.is_empty() {
+            return Ok(Vec::new());
+        }
+        let segments = segments.to_vec();
+        self.write(Lane::Produce, move |session| Box::pin(commit::commit(session, segments))).await
+    }
+
+    async fn settle(
+        &self,
+        segments: &[Segment],
+    ) -> Result<Vec<Option<Vec<BatchOutcome>>>, MetadataError> {
+        if segments.is_empty() {
+            return Ok(Vec::new());
+        }
+        let segments = segments.to_vec();
+        self.write(Lane::Produce, move |session| Box::pin(commit::settle(session, segments))).await
+    }
+
+    async fn locate(&self, wanted: &[Locate]) -> Result<Vec<Option<Located>>, MetadataError> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let wanted = wanted.to_vec();
+        self.read(move |session| Box::pin(index::locate(session, wanted))).await
+    }
+
+    async fn locate_time(
+        &self,
+        partition: TopicPartition,
+        timestamp_ms: i64,
+    ) -> Result<Option<IndexRow>, MetadataError> {
+        self.read(move |session| Box::pin(index::locate_time(session, partition, timestamp_ms)))
+            .await
+    }
+
+    async fn watermarks(
+        &self,
+        partitions: &[TopicPartition],
+    ) -> Result<Vec<Option<Watermarks>>, MetadataError> {
+        if partitions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let partitions = partitions.to_vec();
+        self.read(move |session| Box::pin(index::watermarks(session, partitions))).await
+    }
+
+    async fn topics(&self) -> Result<Vec<Topic>, MetadataError> {
+        self.read(|session| Box::pin(topics::all(session))).await
+    }
+
+    async fn create_topic(&self, name: &str, partitions: i32) -> Result<Topic, MetadataError> {
+        crate::names::check_topic(name)?;
+        crate::names::check_partitions(partitions)?;
+        let name: Arc<str> = name.into();
+        self.write(Lane::Other, move |session| Box::pin(topics::create(session, name, partitions)))
+            .await
+    }
+
+    async fn create_partitions(&self, topic: TopicId, total: i32) -> Result<Topic, MetadataError> {
+        crate::names::check_partitions(total)?;
+        self.write(Lane::Other, move |session| Box::pin(topics::grow(session, topic, total))).await
+    }
+
+    async fn delete_topic(&self, topic: TopicId) -> Result<(), MetadataError> {
+        self.write(Lane::Other, move |session| Box::pin(topics::delete(session, topic))).await?;
+        self.inner.doomed.notify_one();
+        Ok(())
+    }
+
+    async fn init_producer(
+        &self,
+        known: Option<ProducerIdentity>,
+    ) -> Result<ProducerIdentity, MetadataError> {
+        self.write(Lane::Other, move |session| Box::pin(producers::init(session, known))).await
+    }
+
+    async fn register_agent(
+        &self,
+        incarnation: Uuid,
+        host: &str,
+        port: u16,
+        lease_ms: i64,
+    ) -> Result<Agent, MetadataError> {
+        if lease_ms < 0 {
+            return Err(MetadataError::Refused(format!(
+                "a lease of {lease_ms} ms is not possible: it must be at least 0"
+            )));
+        }
+        let host = host.to_owned();
+        self.write(Lane::Other, move |session| {
+            Box::pin(agents::register(session, incarnation, host, port, lease_ms))
+        })
+        .await
+    }
+
+    async fn remove_agent(&self, incarnation: Uuid) -> Result<(), MetadataError> {
+        self.write(Lane::Other, move |session| Box::pin(agents::remove(session, incarnation))).await
+    }
+
+    async fn agents(&self) -> Result<Vec<Agent>, MetadataError> {
+        self.read(|session| Box::pin(agents::alive(session))).await
+    }
+
+    async fn cluster_id(&self) -> Result<Uuid, MetadataError> {
+        Ok(self.inner.cluster_id)
+    }
+
+    async fn totals(&self) -> Result<Totals, MetadataError> {
+        self.read(|session| Box::pin(topics::totals(session))).await
+    }
+
+    async fn ping(&self) -> Result<(), MetadataError> {
+        self.write(Lane::Other, |session| Box::pin(topics::ping(session))).await
+    }
+}

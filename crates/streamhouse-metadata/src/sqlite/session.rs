@@ -1,0 +1,78 @@
+//! A connection that counts its statements and runs transactions.
+
+use super::failure::failed;
+use crate::error::MetadataError;
+use futures_util::future::BoxFuture;
+use sqlx::query::{Query, QueryAs};
+use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
+use sqlx::{FromRow, Sqlite, query};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A statement and its arguments.
+pub(super) type Statement = Query<'static, Sqlite, SqliteArguments>;
+/// A statement that returns rows of `T`.
+pub(super) type Select<T> = QueryAs<'static, Sqlite, T, SqliteArguments>;
+
+/// A borrowed connection. Every statement goes through it and is counted.
+#[derive(Debug)]
+pub(super) struct Session<'c> {
+    connection: &'c mut SqliteConnection,
+    statements: &'c Arc<AtomicU64>,
+}
+
+impl<'c> Session<'c> {
+    pub(super) fn new(
+        connection: &'c mut SqliteConnection,
+        statements: &'c Arc<AtomicU64>,
+    ) -> Self {
+        Self { connection, statements }
+    }
+
+    /// Executes a statement and returns the number of rows that it changed.
+    pub(super) async fn run(&mut self, statement: Statement) -> Result<u64, MetadataError> {
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        let done = statement.execute(&mut *self.connection).await.map_err(failed)?;
+        Ok(done.rows_affected())
+    }
+
+    /// Executes a statement and returns its rows.
+    pub(super) async fn rows<T>(&mut self, select: Select<T>) -> Result<Vec<T>, MetadataError>
+    where
+        T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
+    {
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        select.fetch_all(&mut *self.connection).await.map_err(failed)
+    }
+
+    /// Executes a statement and returns its first row.
+    pub(super) async fn first<T>(&mut self, select: Select<T>) -> Result<Option<T>, MetadataError>
+    where
+        T: for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
+    {
+        Ok(self.rows(select).await?.into_iter().next())
+    }
+
+    /// Runs `work` in one write transaction: all of it, or nothing.
+    ///
+    /// # Errors
+    /// [`MetadataError::InDoubt`]: the COMMIT failed. Its frames may have reached the log, and a
+    /// crash before they are overwritten would bring them back.
+    pub(super) async fn transact<T>(
+        &mut self,
+        work: impl for<'s> FnOnce(&'s mut Self) -> BoxFuture<'s, Result<T, MetadataError>>,
+    ) -> Result<T, MetadataError> {
+        // IMMEDIATE: a read transaction that wants to write later would fail at once when busy.
+        self.run(query("BEGIN IMMEDIATE")).await?;
+        let failure = match work(self).await {
+            Ok(value) => match self.run(query("COMMIT")).await {
+                Ok(_) => return Ok(value),
+                Err(error) => MetadataError::InDoubt(error.to_string()),
+            },
+            Err(error) => error,
+        };
+        // After some errors SQLite has rolled back by itself; then this fails, and that is well.
+        let _ = self.run(query("ROLLBACK")).await;
+        Err(failure)
+    }
+}

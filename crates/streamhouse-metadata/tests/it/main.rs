@@ -1,0 +1,6 @@
+//! The metadata store, held to its trait.
+
+mod conformance;
+mod crash;
+mod make;
+mod statements;
