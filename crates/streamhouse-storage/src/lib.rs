@@ -4,8 +4,10 @@
 //!
 //! Invariant: a batch is acknowledged only after its segment is stored and its offset committed.
 pub mod batch;
+mod cache;
 mod error;
 pub mod object_store;
+mod partitions;
 mod reader;
 pub mod segment;
 #[cfg(any(test, feature = "testing"))]
@@ -13,6 +15,8 @@ pub mod testing;
 mod writer_pool;
 
 pub use batch::RecordBatch;
+pub use cache::Cache;
 pub use error::{AppendError, CorruptSegment, ReadError, StoreError};
+pub use partitions::Partitions;
 pub use reader::{Fetched, Reader};
-pub use writer_pool::{Append, Appended, WriterPool};
+pub use writer_pool::{Append, Appended, WriterConfig, WriterPool};

@@ -134,7 +134,10 @@ fn a_flipped_byte_anywhere_is_found() {
     for at in 0..copy.len() {
         let flip = 1 << (at % 8);
         copy[at] ^= flip;
-        assert!(decode(&Bytes::from_owner(copy.clone())).is_err(), "the flip of byte {at} was missed");
+        assert!(
+            decode(&Bytes::from_owner(copy.clone())).is_err(),
+            "the flip of byte {at} was missed"
+        );
         copy[at] ^= flip;
     }
 }

@@ -1,0 +1,315 @@
+//! What is known of partitions without asking: their ends, their newest index rows, who waits.
+//!
+//! This is a cache of the metadata store, fed by the agent's own commits and by what readers
+//! learn. It answers the tail of the log; whatever it does not know is asked for.
+//!
+//! Invariant: the rows kept of a partition follow each other without a gap.
+
+use futures_util::future::select_all;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+use streamhouse_metadata::{IndexRow, Located, TopicId, TopicPartition, Watermarks};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// How many of a partition's newest rows are kept.
+const ROWS: usize = 64;
+/// How long "there is nothing more" is believed before the metadata store is asked again: another
+/// agent may have appended.
+const END_IS_FRESH: Duration = Duration::from_millis(100);
+
+/// The partitions that this agent has written or read. Cheap to clone; clones share.
+#[derive(Clone, Debug, Default)]
+pub struct Partitions {
+    slots: Arc<RwLock<HashMap<TopicPartition, Arc<Slot>>>>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    known: Mutex<Known>,
+    changed: Arc<Notify>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    log_start: Option<i64>,
+    high_watermark: Option<i64>,
+    learned: Option<Instant>,
+    rows: VecDeque<IndexRow>,
+    forgotten: bool,
+}
+
+impl Partitions {
+    /// Knows nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Forgets a topic that was deleted, and wakes who waits for its partitions.
+    pub fn forget(&self, topic: TopicId) {
+        let mut gone = Vec::new();
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        slots.retain(|partition, slot| {
+            let stays = partition.topic != topic;
+            if !stays {
+                gone.push(slot.clone());
+            }
+            stays
+        });
+        drop(slots);
+        for slot in gone {
+            slot.forget();
+        }
+    }
+
+    /// The last known ends; they can be behind the truth.
+    pub fn last_known(&self, partition: TopicPartition) -> Option<Watermarks> {
+        let slot = self.slot(partition)?;
+        let known = slot.lock();
+        Some(Watermarks { log_start: known.log_start?, high_watermark: known.high_watermark? })
+    }
+
+    /// Takes note of `rows` that were just committed, and wakes who waits for them.
+    pub(crate) fn committed(&self, partition: TopicPartition, rows: Vec<IndexRow>) {
+        let Some(high_watermark) = rows.last().map(|row| row.next_offset) else { return };
+        let slot = self.slot_or_new(partition);
+        let mut known = slot.lock();
+        for row in rows {
+            known.push(row);
+        }
+        known.high_watermark = known.high_watermark.max(Some(high_watermark));
+        known.learned = Some(Instant::now());
+        drop(known);
+        slot.changed.notify_waiters();
+    }
+
+    /// Takes note of ends that the metadata store told after `asked`; `None`: it does not know
+    /// the partition.
+    pub(crate) fn learned(
+        &self,
+        partition: TopicPartition,
+        ends: Option<Watermarks>,
+        asked: Instant,
+    ) {
+        let Some(ends) = ends else {
+            let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+            let gone = slots.remove(&partition);
+            drop(slots);
+            if let Some(slot) = gone {
+                slot.forget();
+            }
+            return;
+        };
+        let slot = self.slot_or_new(partition);
+        let mut known = slot.lock();
+        let grew = known.high_watermark < Some(ends.high_watermark);
+        known.log_start = known.log_start.max(Some(ends.log_start));
+        known.high_watermark = known.high_watermark.max(Some(ends.high_watermark));
+        known.learned = known.learned.max(Some(asked));
+        drop(known);
+        if grew {
+            slot.changed.notify_waiters();
+        }
+    }
+
+    /// The rows from `offset` on, if they are all known: to `max_bytes`, or to the end of the log.
+    pub(crate) fn recent(
+        &self,
+        partition: TopicPartition,
+        offset: i64,
+        max_bytes: u64,
+    ) -> Option<Located> {
+        let slot = self.slot(partition)?;
+        let known = slot.lock();
+        let (log_start, high_watermark) = (known.log_start?, known.high_watermark?);
+        let watermarks = Watermarks { log_start, high_watermark };
+        if offset < log_start {
+            return None;
+        }
+        if offset == high_watermark {
+            let fresh = known.learned.is_some_and(|at| at.elapsed() < END_IS_FRESH);
+            return fresh.then(|| Located { watermarks, rows: Vec::new() });
+        }
+        let first = known.rows.partition_point(|row| row.next_offset <= offset);
+        if known.rows.get(first).is_none_or(|row| row.base_offset > offset) {
+            return None;
+        }
+        let mut rows = Vec::new();
+        let mut bytes = 0;
+        for row in known.rows.range(first..) {
+            if bytes >= max_bytes && !rows.is_empty() {
+                break;
+            }
+            bytes += u64::from(row.length);
+            rows.push(row.clone());
+        }
+        Some(Located { watermarks, rows })
+    }
+
+    /// Waits until one of `wanted` is known to reach beyond its offset, or is not known any more.
+    pub(crate) async fn wait(&self, wanted: &[(TopicPartition, i64)]) {
+        loop {
+            let mut waiting = Vec::with_capacity(wanted.len());
+            for (partition, offset) in wanted {
+                let Some(slot) = self.slot(*partition) else { return };
+                // Registered before the look, so that no change falls between the two.
+                let mut changed = Box::pin(slot.changed.clone().notified_owned());
+                changed.as_mut().enable();
+                let known = slot.lock();
+                if known.forgotten || known.high_watermark > Some(*offset) {
+                    return;
+                }
+                drop(known);
+                waiting.push(changed);
+            }
+            if waiting.is_empty() {
+                return std::future::pending().await;
+            }
+            select_all(waiting).await;
+        }
+    }
+
+    fn slot(&self, partition: TopicPartition) -> Option<Arc<Slot>> {
+        self.slots.read().unwrap_or_else(PoisonError::into_inner).get(&partition).cloned()
+    }
+
+    fn slot_or_new(&self, partition: TopicPartition) -> Arc<Slot> {
+        self.slot(partition).unwrap_or_else(|| {
+            let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+            slots.entry(partition).or_default().clone()
+        })
+    }
+}
+
+impl Slot {
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn forget(&self) {
+        self.lock().forgotten = true;
+        self.changed.notify_waiters();
+    }
+}
+
+impl Known {
+    fn push(&mut self, row: IndexRow) {
+        if self.rows.back().is_some_and(|last| last.next_offset != row.base_offset) {
+            self.rows.clear(); // another agent wrote in between
+        }
+        if self.rows.len() == ROWS {
+            self.rows.pop_front();
+        }
+        self.rows.push_back(row);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::pin;
+    use streamhouse_metadata::TopicPartition;
+    use tokio::time::{advance, timeout};
+    use uuid::Uuid;
+
+    fn partition(number: i32) -> TopicPartition {
+        TopicPartition { topic: TopicId(Uuid::from_u128(7)), partition: number }
+    }
+
+    fn row(base_offset: i64, next_offset: i64) -> IndexRow {
+        IndexRow {
+            base_offset,
+            next_offset,
+            object: "o".into(),
+            block_position: 0,
+            block_length: 100,
+            block_crc: 0,
+            position: 0,
+            length: 100,
+            max_timestamp_ms: 0,
+            append_time_ms: 0,
+        }
+    }
+
+    fn ends(log_start: i64, high_watermark: i64) -> Option<Watermarks> {
+        Some(Watermarks { log_start, high_watermark })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_tail_is_answered_from_memory_and_the_rest_is_not() {
+        let partitions = Partitions::new();
+        partitions.committed(partition(0), vec![row(10, 20), row(20, 30)]);
+        assert!(partitions.recent(partition(0), 10, 1).is_none(), "the log start is not known");
+
+        partitions.learned(partition(0), ends(0, 30), Instant::now());
+        let one = partitions.recent(partition(0), 15, 1).unwrap();
+        assert_eq!(one.rows, [row(10, 20)]);
+        assert_eq!(partitions.recent(partition(0), 15, 1000).unwrap().rows.len(), 2);
+        assert_eq!(partitions.recent(partition(0), 20, 1000).unwrap().rows, [row(20, 30)]);
+        for outside in [-1, 9, 31] {
+            assert!(partitions.recent(partition(0), outside, 1).is_none(), "{outside}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_the_log_is_believed_for_a_moment_only() {
+        let partitions = Partitions::new();
+        partitions.learned(partition(0), ends(0, 30), Instant::now());
+        assert_eq!(partitions.recent(partition(0), 30, 1).unwrap().rows, []);
+        advance(END_IS_FRESH).await;
+        assert!(partitions.recent(partition(0), 30, 1).is_none());
+    }
+
+    #[tokio::test]
+    async fn rows_after_a_gap_replace_those_before_it() {
+        let partitions = Partitions::new();
+        partitions.learned(partition(0), ends(0, 0), Instant::now());
+        partitions.committed(partition(0), vec![row(0, 10)]);
+        partitions.committed(partition(0), vec![row(15, 20)]);
+        assert!(partitions.recent(partition(0), 0, 1).is_none());
+        assert!(partitions.recent(partition(0), 12, 1).is_none());
+        assert!(partitions.recent(partition(0), 15, 1).is_some());
+    }
+
+    #[tokio::test]
+    async fn memory_holds_a_bounded_number_of_rows_of_a_partition() {
+        let partitions = Partitions::new();
+        for offset in 0..ROWS as i64 + 5 {
+            partitions.committed(partition(0), vec![row(offset, offset + 1)]);
+        }
+        assert_eq!(partitions.slot(partition(0)).unwrap().lock().rows.len(), ROWS);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_commit_to_any_wanted_partition_ends_the_wait() {
+        let partitions = Partitions::new();
+        for number in 0..3 {
+            partitions.learned(partition(number), ends(0, 10), Instant::now());
+        }
+        let wanted = [(partition(0), 10), (partition(1), 10), (partition(2), 10)];
+        let mut wait = pin!(partitions.wait(&wanted));
+        assert!(timeout(Duration::from_secs(60), &mut wait).await.is_err());
+        partitions.committed(partition(1), vec![row(10, 11)]);
+        timeout(Duration::from_secs(1), wait).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn records_that_are_there_already_end_the_wait_at_once() {
+        let partitions = Partitions::new();
+        partitions.learned(partition(0), ends(0, 10), Instant::now());
+        timeout(Duration::from_secs(1), partitions.wait(&[(partition(0), 9)])).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn forgetting_a_topic_ends_the_wait_for_its_partitions() {
+        let partitions = Partitions::new();
+        partitions.learned(partition(0), ends(0, 10), Instant::now());
+        let wanted = [(partition(0), 10)];
+        let mut wait = pin!(partitions.wait(&wanted));
+        assert!(timeout(Duration::from_secs(1), &mut wait).await.is_err());
+        partitions.forget(partition(0).topic);
+        timeout(Duration::from_secs(1), wait).await.unwrap();
+        assert!(partitions.last_known(partition(0)).is_none());
+    }
+}

@@ -1,0 +1,162 @@
+//! Which idempotent producers must send a failed batch again before any later one is taken.
+//!
+//! The metadata store checks sequences in the commit, so that a gap can never be committed. What
+//! is kept here decides what a producer is *told*: that an earlier batch failed (it sends all
+//! again, in order) or that there is a gap (which some clients take as the end of their life).
+//! It also keeps successors of a failed batch out of the commit at all.
+//!
+//! Losing an entry is therefore safe: the answer is then the milder one. So memory is bounded
+//! plainly: entries live in two generations; an entry that is used moves into the young one; when
+//! that is full or old, the old one is dropped and the young one takes its place.
+
+use crate::error::AppendError;
+use std::collections::HashMap;
+use std::time::Duration;
+use streamhouse_metadata::{ProducerBatch, Rejection, TopicPartition};
+use tokio::time::Instant;
+
+/// Entries in one generation.
+const GENERATION: usize = 50_000;
+/// A generation's life: an entry that is not used is gone after one to two of these. Longer than
+/// producers retry a batch.
+const LIFE: Duration = Duration::from_secs(600);
+/// For how long a failure keeps later batches out by itself. Longer, it would shut a producer out
+/// that had its failed batch committed by another agent; from then on only the metadata store
+/// judges.
+const HOLD: Duration = Duration::from_secs(30);
+
+type Key = (i64, TopicPartition);
+
+#[derive(Debug)]
+pub(super) struct Producers {
+    young: HashMap<Key, Entry>,
+    old: HashMap<Key, Entry>,
+    turned: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    epoch: i16,
+    /// The sequence that follows the last batch that this agent committed.
+    next: Option<i32>,
+    /// The earliest sequence that failed and has not come back, and when it failed.
+    failed: Option<(i32, Instant)>,
+    /// Whether anything of this epoch ever failed.
+    saw_failure: bool,
+}
+
+impl Entry {
+    fn new(epoch: i16) -> Self {
+        Self { epoch, next: None, failed: None, saw_failure: false }
+    }
+}
+
+impl Producers {
+    pub fn new() -> Self {
+        Self { young: HashMap::new(), old: HashMap::new(), turned: Instant::now() }
+    }
+
+    /// Whether a batch may be committed. A failed sequence that returns is let through, and
+    /// with it what follows: whether it succeeds is decided in the same or an earlier commit.
+    pub fn admit(&mut self, partition: TopicPartition, claim: ProducerBatch) -> bool {
+        let Some(entry) = self.entry(partition, claim) else { return true };
+        match entry.failed {
+            Some((failed, at)) if at.elapsed() < HOLD => {
+                if claim.sequence == failed {
+                    entry.failed = None;
+                }
+                !is_later(claim.sequence, failed)
+            }
+            _ => true,
+        }
+    }
+
+    /// Takes note that a batch failed, whatever the reason.
+    pub fn failed(&mut self, partition: TopicPartition, claim: ProducerBatch) {
+        if let Some(entry) = self.entry_or_new(partition, claim) {
+            let earliest = match entry.failed {
+                Some((failed, _)) if is_later(claim.sequence, failed) => failed,
+                _ => claim.sequence,
+            };
+            entry.failed = Some((earliest, Instant::now()));
+            entry.saw_failure = true;
+        }
+    }
+
+    /// Takes note that a batch is in the log.
+    pub fn committed(&mut self, partition: TopicPartition, claim: ProducerBatch, records: i32) {
+        if let Some(entry) = self.entry_or_new(partition, claim) {
+            if entry.failed.is_some_and(|(failed, _)| failed == claim.sequence) {
+                entry.failed = None;
+            }
+            entry.next = Some(after(claim.sequence, records));
+        }
+    }
+
+    /// What a producer is told of a rejection.
+    pub fn explain(
+        &mut self,
+        partition: TopicPartition,
+        claim: ProducerBatch,
+        rejection: Rejection,
+    ) -> AppendError {
+        let entry = self.entry(partition, claim);
+        let saw_failure = entry.as_ref().is_some_and(|entry| entry.saw_failure);
+        let next = entry.and_then(|entry| entry.next);
+        match rejection {
+            Rejection::OutOfOrder { expected } if saw_failure || next != Some(expected) => {
+                AppendError::PredecessorFailed
+            }
+            Rejection::UnknownProducer if saw_failure => AppendError::PredecessorFailed,
+            Rejection::UnknownPartition | Rejection::StaleSegment => {
+                self.failed(partition, claim);
+                AppendError::Rejected(rejection)
+            }
+            other => AppendError::Rejected(other),
+        }
+    }
+
+    /// The entry of the claim's epoch. One of an earlier epoch is forgotten; a claim of an earlier
+    /// epoch has none: the metadata store refuses it.
+    fn entry(&mut self, partition: TopicPartition, claim: ProducerBatch) -> Option<&mut Entry> {
+        self.turn();
+        let key = (claim.id, partition);
+        if let Some(entry) = self.old.remove(&key) {
+            self.young.entry(key).or_insert(entry);
+        }
+        let entry = self.young.get_mut(&key)?;
+        if entry.epoch < claim.epoch {
+            *entry = Entry::new(claim.epoch);
+        }
+        (entry.epoch == claim.epoch).then_some(entry)
+    }
+
+    fn entry_or_new(
+        &mut self,
+        partition: TopicPartition,
+        claim: ProducerBatch,
+    ) -> Option<&mut Entry> {
+        if self.entry(partition, claim).is_none() {
+            self.young.entry((claim.id, partition)).or_insert(Entry::new(claim.epoch));
+        }
+        self.entry(partition, claim)
+    }
+
+    fn turn(&mut self) {
+        if self.young.len() >= GENERATION || self.turned.elapsed() >= LIFE {
+            self.old = std::mem::take(&mut self.young);
+            self.turned = Instant::now();
+        }
+    }
+}
+
+/// Whether `sequence` comes after `other`. Sequences start again at 0 after `i32::MAX`.
+fn is_later(sequence: i32, other: i32) -> bool {
+    let distance = sequence.wrapping_sub(other) & i32::MAX;
+    distance != 0 && distance < 1 << 30
+}
+
+/// The sequence after `records` records from `sequence` on.
+fn after(sequence: i32, records: i32) -> i32 {
+    sequence.wrapping_add(records) & i32::MAX
+}
