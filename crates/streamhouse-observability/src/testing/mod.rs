@@ -3,7 +3,13 @@
 //! What is wrong in a test's own question (a name or a label that no row has) panics.
 
 mod metrics;
+#[cfg(feature = "testing")]
+pub mod otlp;
+#[cfg(feature = "testing")]
+mod pipeline;
 mod traces;
 
 pub use metrics::{Seen, Series, in_memory};
+#[cfg(feature = "testing")]
+pub use pipeline::pipeline;
 pub use traces::{Traces, traces, traces_with};

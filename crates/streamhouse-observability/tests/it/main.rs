@@ -1,3 +1,3 @@
-//! Tests of the crate through its public interface.
+//! Tests of the crate as its users see it.
 
-mod spans;
+mod pipeline;

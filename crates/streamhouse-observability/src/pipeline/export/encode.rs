@@ -1,0 +1,154 @@
+//! Items to OTLP.
+
+use bytes::Bytes;
+use opentelemetry::InstrumentationScope;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::{
+    ExponentialHistogram, Gauge, Histogram, Metric, ResourceMetrics, ScopeMetrics, Sum, Summary,
+};
+use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
+use opentelemetry_proto::transform::logs::tonic::group_logs_by_resource_and_scope;
+use opentelemetry_proto::transform::trace::tonic::group_spans_by_resource_and_scope;
+use opentelemetry_sdk::logs::{LogBatch, SdkLogRecord};
+use opentelemetry_sdk::trace::SpanData;
+use prost::Message;
+
+/// Data points in one request: a collector takes 4 MiB over gRPC by default, and a data point is
+/// a few hundred bytes.
+const POINTS: usize = 4_096;
+
+/// One request, encoded once for all its attempts.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(super) body: Bytes,
+}
+
+impl Request {
+    fn new(message: &impl Message) -> Self {
+        Self { body: message.encode_to_vec().into() }
+    }
+}
+
+/// A request of spans.
+pub(crate) fn spans(resource: &ResourceAttributesWithSchema, spans: Vec<SpanData>) -> Request {
+    let resource_spans = group_spans_by_resource_and_scope(spans, resource);
+    Request::new(&ExportTraceServiceRequest { resource_spans })
+}
+
+/// A request of log records.
+pub(crate) fn logs(
+    resource: &ResourceAttributesWithSchema,
+    records: Vec<(SdkLogRecord, InstrumentationScope)>,
+) -> Request {
+    let borrowed: Vec<_> = records.iter().map(|(record, scope)| (record, scope)).collect();
+    let resource_logs = group_logs_by_resource_and_scope(&LogBatch::new(&borrowed), resource);
+    Request::new(&ExportLogsServiceRequest { resource_logs })
+}
+
+/// Requests of one collection, each with the number of its data points. A metric with more points
+/// than a request takes is told in several.
+pub(crate) fn metrics(
+    collected: &opentelemetry_sdk::metrics::data::ResourceMetrics,
+) -> Vec<(Request, u64)> {
+    let whole = ExportMetricsServiceRequest::from(collected);
+    let mut requests = Vec::new();
+    for resource in whole.resource_metrics {
+        for scope in resource.scope_metrics {
+            let (about, schema_url) = (scope.scope, scope.schema_url);
+            for (metrics, count) in parts(scope.metrics) {
+                let scope =
+                    ScopeMetrics { scope: about.clone(), schema_url: schema_url.clone(), metrics };
+                let resource_metrics = vec![ResourceMetrics {
+                    resource: resource.resource.clone(),
+                    schema_url: resource.schema_url.clone(),
+                    scope_metrics: vec![scope],
+                }];
+                let request = Request::new(&ExportMetricsServiceRequest { resource_metrics });
+                requests.push((request, count as u64));
+            }
+        }
+    }
+    requests
+}
+
+/// How many data points `collected` holds.
+pub(crate) fn points(requests: &[(Request, u64)]) -> u64 {
+    requests.iter().map(|(_, points)| points).sum()
+}
+
+/// Metrics in groups of at most [`POINTS`] data points, with the number of each group's points.
+fn parts(metrics: Vec<Metric>) -> Vec<(Vec<Metric>, usize)> {
+    let mut parts: Vec<(Vec<Metric>, usize)> = Vec::new();
+    for metric in metrics.into_iter().flat_map(split) {
+        let count = count(&metric);
+        match parts.last_mut() {
+            Some((group, points)) if *points + count <= POINTS => {
+                group.push(metric);
+                *points += count;
+            }
+            _ if count > 0 => parts.push((vec![metric], count)),
+            _ => {}
+        }
+    }
+    parts
+}
+
+/// `metric` in pieces of at most [`POINTS`] data points.
+fn split(metric: Metric) -> Vec<Metric> {
+    if count(&metric) <= POINTS {
+        return vec![metric];
+    }
+    let Metric { name, description, unit, metadata, data } = metric;
+    let pieces: Vec<Data> = match data {
+        None => Vec::new(),
+        Some(Data::Gauge(Gauge { data_points })) => {
+            pieces(data_points, |data_points| Data::Gauge(Gauge { data_points }))
+        }
+        Some(Data::Sum(sum)) => {
+            pieces(sum.data_points, |data_points| Data::Sum(Sum { data_points, ..sum }))
+        }
+        Some(Data::Histogram(Histogram { data_points, aggregation_temporality })) => {
+            pieces(data_points, |data_points| {
+                Data::Histogram(Histogram { data_points, aggregation_temporality })
+            })
+        }
+        Some(Data::ExponentialHistogram(histogram)) => {
+            let ExponentialHistogram { data_points, aggregation_temporality } = histogram;
+            pieces(data_points, |data_points| {
+                let piece = ExponentialHistogram { data_points, aggregation_temporality };
+                Data::ExponentialHistogram(piece)
+            })
+        }
+        Some(Data::Summary(Summary { data_points })) => {
+            pieces(data_points, |data_points| Data::Summary(Summary { data_points }))
+        }
+    };
+    let piece = |data| Metric {
+        name: name.clone(),
+        description: description.clone(),
+        unit: unit.clone(),
+        metadata: metadata.clone(),
+        data: Some(data),
+    };
+    pieces.into_iter().map(piece).collect()
+}
+
+fn pieces<T>(points: Vec<T>, data: impl Fn(Vec<T>) -> Data) -> Vec<Data> {
+    let mut points = points.into_iter();
+    let piece = || Some(points.by_ref().take(POINTS).collect()).filter(|p: &Vec<T>| !p.is_empty());
+    std::iter::from_fn(piece).map(data).collect()
+}
+
+fn count(metric: &Metric) -> usize {
+    match &metric.data {
+        Some(Data::Gauge(gauge)) => gauge.data_points.len(),
+        Some(Data::Sum(sum)) => sum.data_points.len(),
+        Some(Data::Histogram(histogram)) => histogram.data_points.len(),
+        Some(Data::ExponentialHistogram(histogram)) => histogram.data_points.len(),
+        Some(Data::Summary(summary)) => summary.data_points.len(),
+        None => 0,
+    }
+}

@@ -1,0 +1,141 @@
+//! One signal's exporter: sends batches, repeats what may be repeated, settles the ledger, and
+//! says at most every 30 seconds that something is wrong.
+//!
+//! Both transports are our own, because only who reads the answer knows what the peer refused.
+
+mod encode;
+mod grpc;
+mod http;
+mod retry;
+mod tls;
+mod warning;
+
+pub(crate) use encode::{Request, logs, metrics, points, spans};
+pub(crate) use tls::TransportError;
+
+use super::config::Protocol;
+use super::destination::Destination;
+use super::ledger::{Ledger, Settled};
+use bytes::Bytes;
+use prost::Message;
+use retry::Backoff;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use warning::Warning;
+
+/// The largest answer that is read.
+const ANSWER_LIMIT: usize = 4 << 20;
+
+/// Sends the batches of one signal, one at a time.
+pub(crate) struct Exporter {
+    transport: Transport,
+    ledger: Arc<Ledger>,
+    timeout: Duration,
+    backoff: Backoff,
+    warning: Warning,
+    closing: watch::Receiver<bool>,
+}
+
+enum Transport {
+    Grpc(grpc::Grpc),
+    Http(http::Http),
+}
+
+/// Why one attempt failed.
+#[derive(Debug)]
+struct Failure {
+    /// What happened, in words that hold nothing the peer or a header said.
+    reason: String,
+    /// Whether another attempt may help.
+    retry: bool,
+    /// How long the peer asks us to wait.
+    wait: Option<Duration>,
+}
+
+impl Failure {
+    fn passing(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), retry: true, wait: None }
+    }
+}
+
+impl Exporter {
+    /// Builds the transport; connects later. To be called inside the exporters' runtime.
+    pub(crate) fn new(
+        destination: &Destination,
+        ledger: Arc<Ledger>,
+        closing: watch::Receiver<bool>,
+    ) -> Result<Self, TransportError> {
+        let transport = match destination.protocol {
+            Protocol::Grpc => Transport::Grpc(grpc::Grpc::new(destination)?),
+            Protocol::HttpProtobuf => Transport::Http(http::Http::new(destination)?),
+        };
+        Ok(Self {
+            transport,
+            warning: Warning::new(destination.shown()),
+            ledger,
+            timeout: destination.timeout,
+            backoff: Backoff::default(),
+            closing,
+        })
+    }
+
+    /// Sends `request`, which holds `items` admitted items, and settles them.
+    pub(crate) async fn export(&mut self, request: Request, items: u64) {
+        match self.deliver(request.body).await {
+            Ok(rejected) => {
+                self.ledger.settle(items, Settled::Delivered { rejected });
+                self.warning.delivered(&self.ledger, rejected);
+            }
+            Err(failure) => {
+                self.ledger.settle(items, Settled::Failed);
+                self.warning.failed(&self.ledger, items, &failure.reason);
+            }
+        }
+    }
+
+    /// Attempts until one succeeds, none may help, or time is up. During the shutdown every batch
+    /// has one attempt.
+    async fn deliver(&mut self, body: Bytes) -> Result<u64, Failure> {
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            self.backoff.pause(deadline, &mut self.closing).await?;
+            let last = *self.closing.borrow();
+            let failure = match tokio::time::timeout_at(deadline, self.attempt(body.clone())).await
+            {
+                Ok(Ok(rejected)) => {
+                    self.backoff.succeeded();
+                    return Ok(rejected);
+                }
+                Ok(Err(failure)) => failure,
+                Err(_) => return Err(Failure::passing("no answer in time")),
+            };
+            if !failure.retry {
+                return Err(failure);
+            }
+            self.backoff.failed(failure.wait);
+            if last || !self.backoff.fits(deadline) {
+                return Err(failure);
+            }
+        }
+    }
+
+    async fn attempt(&mut self, body: Bytes) -> Result<u64, Failure> {
+        let answer = match &mut self.transport {
+            Transport::Grpc(grpc) => grpc.send(body).await?,
+            Transport::Http(http) => http.send(body).await?,
+        };
+        Ok(rejected(answer))
+    }
+}
+
+/// How many items the peer refused. The answers of the three signals are alike on the wire; one
+/// that cannot be read is a success, as the status said.
+fn rejected(answer: Bytes) -> u64 {
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+    ExportTraceServiceResponse::decode(answer)
+        .ok()
+        .and_then(|answer| answer.partial_success)
+        .map_or(0, |partial| partial.rejected_spans.max(0) as u64)
+}

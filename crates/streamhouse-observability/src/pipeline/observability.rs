@@ -1,0 +1,178 @@
+//! The whole pipeline, from start to shutdown.
+
+use super::config::Config;
+use super::error::StartError;
+use super::providers::{Providers, propagator};
+use super::resource;
+use super::running::{Running, ShutdownReport};
+use super::{destination, ledger::SignalReport};
+use crate::declare::Declare;
+use crate::exposition::{Exposition, Metrics, Mode};
+use crate::instruments::TelemetryMetrics;
+use crate::labels::Signal;
+use crate::spans::Requests;
+use opentelemetry::global;
+use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
+use opentelemetry_sdk::logs::SdkLoggerProvider;
+use std::time::Duration;
+use tracing::Subscriber;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// How long dropping waits for what is still to be sent.
+const ON_DROP: Duration = Duration::from_secs(2);
+
+pub(crate) type Layers<S> = Vec<Box<dyn Layer<S> + Send + Sync>>;
+
+/// Whether a pipeline is the process' own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Install {
+    /// Its providers become the global ones.
+    Globally,
+    /// They stay private: for tests, which run in parallel.
+    Nowhere,
+}
+
+/// The process' telemetry. Keep it: dropping it flushes, within 2 s.
+#[derive(Debug)]
+pub struct Observability {
+    metrics: Metrics,
+    requests: Requests,
+    /// Kept, because a provider's drop would end its instruments.
+    _logger: Option<SdkLoggerProvider>,
+    running: Option<Running>,
+    problems: Vec<String>,
+}
+
+impl Observability {
+    /// Starts telemetry and installs it for the whole process: the global meter and tracer
+    /// providers, the propagator, the `tracing` subscriber.
+    ///
+    /// What cannot be exported for want of a file or a thread is left out with a warning; the rest
+    /// works. Instruments made before this call stay silent for ever.
+    /// # Errors
+    /// [`StartError::Config`]: a setting cannot be meant; the error says which and why.
+    /// [`StartError::SubscriberInstalled`]: use [`layers`](Self::layers).
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        if tracing::dispatcher::has_been_set() {
+            return Err(StartError::SubscriberInstalled);
+        }
+        let (observability, layers) = Self::layers(config)?;
+        let installed = tracing_subscriber::registry().with(layers).try_init();
+        installed.map_err(|_| StartError::SubscriberInstalled)?;
+        for problem in &observability.problems {
+            tracing::warn!(problem, "telemetry works in this process only");
+        }
+        Ok(observability)
+    }
+
+    /// Starts telemetry as [`start`](Self::start) does, but leaves the subscriber to the caller,
+    /// who adds the layers to it. Each layer has its own filter.
+    /// # Errors
+    /// [`StartError::Config`]: a setting cannot be meant; the error says which and why.
+    pub fn layers<S>(
+        config: Config,
+    ) -> Result<(Self, impl Layer<S> + Send + Sync + use<S>), StartError>
+    where
+        S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
+    {
+        Self::build(config, Install::Globally)
+    }
+
+    pub(crate) fn build<S>(
+        config: Config,
+        install: Install,
+    ) -> Result<(Self, Layers<S>), StartError>
+    where
+        S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
+    {
+        destination::check(&config)?;
+        let about = resource::build(&config.service);
+        let mut problems = Vec::new();
+        let metrics =
+            Metrics::build(about.clone(), config.metrics.exposition).or_else(|error| {
+                problems.push(error.to_string());
+                Metrics::build(about.clone(), Mode::Native)
+            })?;
+        if install == Install::Globally {
+            // First of all: instruments of later parts are silent for ever otherwise.
+            global::set_meter_provider(metrics.global_provider());
+            global::set_text_map_propagator(propagator(&config.propagators));
+        }
+        let mut providers = Providers {
+            config: &config,
+            resource: &about,
+            metrics: &metrics,
+            running: None,
+            problems,
+        };
+        let tracing = providers.traces()?;
+        let logger = providers.logs()?;
+        providers.push_metrics()?;
+        let Providers { running, problems, .. } = providers;
+
+        let mut layers: Layers<S> = Vec::new();
+        if let Some(tracing) = &tracing {
+            if install == Install::Globally {
+                global::set_tracer_provider(tracing.provider.clone());
+            }
+            layers.push(Box::new(tracing.layer()));
+        }
+        if let Some(logger) = &logger {
+            let bridge = OpenTelemetryTracingBridge::new(logger);
+            layers.push(Box::new(bridge.with_filter(LevelFilter::INFO)));
+        }
+        let requests = tracing.map_or_else(Requests::untraced, |tracing| tracing.requests);
+        Ok((Self { metrics, requests, _logger: logger, running, problems }, layers))
+    }
+
+    /// Where instruments are declared.
+    pub fn declare(&self) -> &Declare {
+        self.metrics.declare()
+    }
+
+    /// What serves `/metrics`.
+    pub fn exposition(&self) -> Exposition {
+        self.metrics.exposition()
+    }
+
+    /// The gate of requests: ids for each, spans for the sampled.
+    pub fn requests(&self) -> Requests {
+        self.requests.clone()
+    }
+
+    /// The telemetry about telemetry.
+    pub fn telemetry(&self) -> &TelemetryMetrics {
+        self.metrics.telemetry()
+    }
+
+    /// What could not be started, and why; [`start`](Self::start) has already warned of it.
+    pub fn problems(&self) -> &[String] {
+        &self.problems
+    }
+
+    /// Where the items of `signal` went so far; all zero for what is not exported.
+    pub fn report(&self, signal: Signal) -> SignalReport {
+        self.running.as_ref().map(|running| running.report(signal)).unwrap_or_default()
+    }
+
+    /// Sends what waits, all signals at once, and returns when that is done or `deadline` has
+    /// passed, whatever the receiver does. Blocks the calling thread, which may belong to any
+    /// runtime: exports have a runtime of their own.
+    pub fn shutdown(mut self, deadline: Duration) -> ShutdownReport {
+        self.stop(deadline)
+    }
+
+    fn stop(&mut self, deadline: Duration) -> ShutdownReport {
+        self.running.take().map(|running| running.shutdown(deadline)).unwrap_or_default()
+    }
+}
+
+impl Drop for Observability {
+    fn drop(&mut self) {
+        self.stop(ON_DROP);
+    }
+}
