@@ -1,6 +1,8 @@
 //! What a commit decides, apart from any database: read state, decide, write the decision.
 
 mod decide;
+#[cfg(test)]
+mod model;
 mod outcomes;
 mod sequence;
 

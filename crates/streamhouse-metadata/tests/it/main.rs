@@ -1,6 +1,9 @@
 //! The metadata store, held to its trait.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
+
 mod conformance;
 mod crash;
 mod make;
+mod metered;
 mod statements;

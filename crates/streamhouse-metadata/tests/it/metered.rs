@@ -1,0 +1,97 @@
+//! The decorator: every call is timed by outcome and every failure counted by class.
+
+use crate::make::{at, batch, segment};
+use streamhouse_metadata::{MetadataStore, Metered, SqliteStore, TopicId};
+use streamhouse_observability::declare::ClosedLabel as _;
+use streamhouse_observability::instruments::MetadataMetrics;
+use streamhouse_observability::labels::{self, MetadataOperation};
+use streamhouse_observability::testing::{self, Seen};
+use uuid::Uuid;
+
+const DURATION: &str = "streamhouse.metadata.duration";
+const ERRORS: &str = "streamhouse.metadata.errors";
+
+async fn metered() -> (Metered<SqliteStore>, Seen) {
+    let (declare, seen) = testing::in_memory();
+    let metrics = MetadataMetrics::declare(&declare);
+    (Metered::new(&metrics, SqliteStore::in_memory().await.unwrap()), seen)
+}
+
+fn calls(seen: &Seen, operation: MetadataOperation, outcome: &str) -> u64 {
+    seen.count(DURATION, &[("operation", operation.as_str()), ("outcome", outcome)])
+}
+
+#[tokio::test]
+async fn each_call_is_counted_once_under_its_operation() {
+    let (store, seen) = metered().await;
+    let topic = store.create_topic("t", 1).await.unwrap();
+    store.create_partitions(topic.id, 2).await.unwrap();
+    let one = segment(&[(at(&topic, 0), vec![batch(1)])]);
+    store.commit(std::slice::from_ref(&one)).await.unwrap();
+    store.settle(&[one]).await.unwrap();
+    store.locate(&[]).await.unwrap();
+    store.locate_time(at(&topic, 0), 0).await.unwrap();
+    store.watermarks(&[]).await.unwrap();
+    store.topics().await.unwrap();
+    store.init_producer(None).await.unwrap();
+    let agent = Uuid::new_v4();
+    store.register_agent(agent, "localhost", 1, 1_000).await.unwrap();
+    store.agents().await.unwrap();
+    store.remove_agent(agent).await.unwrap();
+    store.cluster_id().await.unwrap();
+    store.totals().await.unwrap();
+    store.ping().await.unwrap();
+    store.delete_topic(topic.id).await.unwrap();
+
+    use MetadataOperation as Op;
+    for (operation, expected) in [
+        (Op::Commit, 1),
+        (Op::Locate, 2),
+        (Op::Watermarks, 1),
+        (Op::Topics, 1),
+        (Op::Alter, 3),
+        (Op::Producer, 1),
+        (Op::Fate, 1),
+        (Op::Agents, 3),
+        (Op::Stats, 2),
+        (Op::Ping, 1),
+    ] {
+        assert_eq!(calls(&seen, operation, "ok"), expected, "{operation:?}");
+    }
+    assert_eq!(seen.count(DURATION, &[]), 16);
+    assert_eq!(seen.count(ERRORS, &[]), 0);
+}
+
+#[tokio::test]
+async fn failures_are_counted_by_class() {
+    let (store, seen) = metered().await;
+    store.create_topic("t", 1).await.unwrap();
+    store.create_topic("t", 1).await.unwrap_err();
+    store.create_topic("t", 0).await.unwrap_err();
+    store.delete_topic(TopicId(Uuid::nil())).await.unwrap_err();
+    assert_eq!(calls(&seen, MetadataOperation::Alter, "error"), 3);
+    for class in ["conflict", "refused", "not_found"] {
+        let labels = [("operation", "alter"), ("error", class)];
+        assert_eq!(seen.count(ERRORS, &labels), 1, "{class}");
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_call_counts_as_cancelled() {
+    let (store, seen) = metered().await;
+    {
+        let call = store.ping();
+        tokio::pin!(call);
+        assert!(futures_util::poll!(&mut call).is_pending());
+    }
+    assert_eq!(calls(&seen, MetadataOperation::Ping, "cancelled"), 1);
+    assert_eq!(calls(&seen, MetadataOperation::Ping, "ok"), 0);
+    assert_eq!(seen.count(ERRORS, &[]), 0);
+}
+
+#[tokio::test]
+async fn every_series_of_errors_exists_from_the_start() {
+    let (_store, seen) = metered().await;
+    let expected = MetadataOperation::ALL.len() * labels::MetadataError::ALL.len();
+    assert_eq!(seen.series(ERRORS).len(), expected);
+}
