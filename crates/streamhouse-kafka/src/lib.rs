@@ -1,1 +1,27 @@
-//! Placeholder.
+//! The Kafka protocol: framing, request handlers, errors.
+//!
+//! Start at [`Broker`], which answers requests, and [`serve`], which puts it on a socket. The APIs
+//! offered, their versions and the shapes of their requests stand in one table, `api`.
+//!
+//! Invariant: no frame is decoded before it was walked. Invariant: what a client can make the
+//! process hold is bounded by [`BrokerConfig`]. Invariant: an acknowledged batch went through the
+//! writer pool, whatever `acks` says.
+mod config; //     limits and identity
+mod broker; //     what every request needs
+mod listener; //   accepts connections
+mod connection; // requests in, answers out in order
+mod framing; //    admission, and bodies under a deadline
+mod api; //        which APIs and versions there are
+mod shape; //      the walker that bounds lengths before decoding
+mod reply; //      answers on their way to the socket
+mod handlers; //   one file per API
+mod topics; //     open topics with their handles
+mod placement; //  which agent a partition prefers
+mod records; //    record headers and timestamps, inside compressed blocks
+mod attempt; //    what a request leaves in the metrics
+mod error;
+
+pub use broker::Broker;
+pub use config::BrokerConfig;
+pub use error::KafkaError;
+pub use listener::serve;

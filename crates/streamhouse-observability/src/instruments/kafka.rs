@@ -1,5 +1,5 @@
 use crate::declare::{Counter, Gauge, Histogram};
-use crate::labels::{Api, Direction, RequestOutcome};
+use crate::labels::{Api, Direction, RequestOutcome, TraceSearch};
 
 crate::instruments! {
     /// Requests of the Kafka protocol.
@@ -10,6 +10,8 @@ crate::instruments! {
         duration: Histogram<Api> = "s";
         /// Bytes on Kafka connections, framing included.
         bytes: Counter<Direction> = "By";
+        /// Record batches searched for their producer's trace context, by result.
+        trace_searches: Counter<TraceSearch> = "{batch}";
     }
 }
 

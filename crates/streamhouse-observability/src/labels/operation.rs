@@ -227,3 +227,31 @@ impl ClosedLabel for RequestOutcome {
         self as usize
     }
 }
+
+/// What a search for trace context in a record batch found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TraceSearch {
+    /// A trace context.
+    Found,
+    /// None.
+    Absent,
+    /// Not searched: the rate of searches was used up.
+    Capped,
+}
+
+impl ClosedLabel for TraceSearch {
+    const KEY: &'static str = "result";
+    const ALL: &'static [Self] = &[Self::Found, Self::Absent, Self::Capped];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Found => "found",
+            Self::Absent => "absent",
+            Self::Capped => "capped",
+        }
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}

@@ -1,0 +1,82 @@
+//! What a broker is told: its identity and its limits.
+
+use std::time::Duration;
+use uuid::Uuid;
+
+/// Settings of a [`Broker`](crate::Broker). `Default` gives the documented defaults.
+#[derive(Clone, Debug)]
+pub struct BrokerConfig {
+    /// The agent's name in the metadata store, fresh for every start of the process.
+    pub incarnation: Uuid,
+    /// The host that clients are told to connect to. Default `127.0.0.1`.
+    pub advertised_host: String,
+    /// The port that clients are told to connect to; `None` (default): the listener's.
+    pub advertised_port: Option<u16>,
+    /// How long the agent counts as alive without renewal. Default 15 s.
+    pub lease: Duration,
+    /// How often topics and agents are read again, and the lease is renewed. Default 3 s.
+    pub refresh: Duration,
+    /// How soon after a refresh an unknown topic may cause another one. Default 100 ms.
+    pub refresh_on_miss: Duration,
+    /// Whether a Metadata request creates the topics it names, if it allows that. Default true.
+    pub auto_create_topics: bool,
+    /// Partitions of a topic whose creator does not say. Default 1.
+    pub default_partitions: i32,
+    /// The most partitions that a topic may have. Default 10,000.
+    pub max_partitions: i32,
+    /// The largest record batch accepted, in bytes. Default 1 MiB + 12, as Kafka's.
+    pub max_batch_bytes: usize,
+    /// The largest frame accepted, in bytes. Default 32 MiB.
+    pub max_frame_bytes: usize,
+    /// Bytes of all frames that are read or being worked on; further ones stay in their sockets.
+    /// At least `max_frame_bytes`. Default 256 MiB.
+    pub request_memory: usize,
+    /// The most bytes of records in one fetch answer. Default 16 MiB.
+    pub max_fetch_bytes: usize,
+    /// Bytes of all fetch answers that are read or being sent. At least `max_fetch_bytes`.
+    /// Default 256 MiB.
+    pub response_memory: usize,
+    /// Connections open at a time; further ones are closed at once. Default 4,096.
+    pub max_connections: usize,
+    /// Requests of one connection that are not answered yet; further ones stay in the socket.
+    /// Default 64.
+    pub max_unanswered: usize,
+    /// How long a connection may have nothing to do. Default 10 min.
+    pub idle_timeout: Duration,
+    /// How long a frame's body may take to arrive, plus a second per MiB. Default 30 s.
+    pub read_timeout: Duration,
+    /// How long a client may take to read an answer, plus a second per MiB. Default 30 s.
+    pub write_timeout: Duration,
+    /// The longest wait of a produce or fetch request, whatever it asks for. Default 5 min.
+    pub max_wait: Duration,
+    /// How long a shutdown waits for requests under way. Default 10 s.
+    pub drain_timeout: Duration,
+}
+
+impl Default for BrokerConfig {
+    fn default() -> Self {
+        Self {
+            incarnation: Uuid::new_v4(),
+            advertised_host: "127.0.0.1".into(),
+            advertised_port: None,
+            lease: Duration::from_secs(15),
+            refresh: Duration::from_secs(3),
+            refresh_on_miss: Duration::from_millis(100),
+            auto_create_topics: true,
+            default_partitions: 1,
+            max_partitions: 10_000,
+            max_batch_bytes: (1 << 20) + 12,
+            max_frame_bytes: 32 << 20,
+            request_memory: 256 << 20,
+            max_fetch_bytes: 16 << 20,
+            response_memory: 256 << 20,
+            max_connections: 4_096,
+            max_unanswered: 64,
+            idle_timeout: Duration::from_secs(600),
+            read_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            max_wait: Duration::from_secs(300),
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+}

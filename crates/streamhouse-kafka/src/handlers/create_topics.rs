@@ -1,0 +1,142 @@
+//! CreateTopics.
+
+use super::configs::of_topics;
+use super::text;
+use crate::broker::Broker;
+use crate::error::of_metadata;
+use crate::reply::Reply;
+use crate::topics::is_legal;
+use kafka_protocol::error::ResponseError as Code;
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::create_topics_response::{
+    CreatableTopicConfigs, CreatableTopicResult,
+};
+use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
+use std::collections::HashMap;
+use streamhouse_metadata::TopicId;
+
+/// The first version whose answer tells a topic's partitions and settings.
+const WITH_DETAIL: i16 = 5;
+
+struct Created {
+    id: Option<TopicId>,
+    partitions: i32,
+}
+
+pub(crate) async fn handle(broker: &Broker, request: CreateTopicsRequest, version: i16) -> Reply {
+    let mut named = HashMap::new();
+    for topic in &request.topics {
+        *named.entry(topic.name.clone()).or_insert(0) += 1;
+    }
+    let mut results = Vec::with_capacity(named.len());
+    for topic in request.topics {
+        let created = match named.get(&topic.name) {
+            Some(1) => create(broker, &topic, request.validate_only).await,
+            // All of them are answered once.
+            Some(_) if named.remove(&topic.name).is_some() => {
+                Err((Code::InvalidRequest, "the topic is named more than once".into()))
+            }
+            _ => continue,
+        };
+        results.push(result(broker, topic, created, version));
+    }
+    let failed = results.iter().any(|result| result.error_code != 0);
+    Reply::new(CreateTopicsResponse::default().with_topics(results), failed)
+}
+
+async fn create(
+    broker: &Broker,
+    topic: &CreatableTopic,
+    validate_only: bool,
+) -> Result<Created, (Code, String)> {
+    let partitions = validate(broker, topic)?;
+    let stored = |error: &_| (of_metadata(error), ToString::to_string(error));
+    if validate_only {
+        return match broker.topics.find(&topic.name).await {
+            Ok(None) => Ok(Created { id: None, partitions }),
+            Ok(Some(_)) => {
+                let message = format!("topic {:?} already exists", topic.name.as_str());
+                Err((Code::TopicAlreadyExists, message))
+            }
+            Err(error) => Err(stored(&error)),
+        };
+    }
+    match broker.topics.create(&topic.name, partitions).await {
+        Ok(open) => {
+            tracing::info!(topic = open.name(), partitions, "topic created");
+            Ok(Created { id: open.id(), partitions })
+        }
+        Err(error) => Err(stored(&error)),
+    }
+}
+
+/// The number of partitions, if the topic may be created as asked.
+fn validate(broker: &Broker, topic: &CreatableTopic) -> Result<i32, (Code, String)> {
+    let limit = broker.config.max_partitions;
+    let partitions = match topic.num_partitions {
+        -1 => broker.config.default_partitions,
+        count => count,
+    };
+    if !is_legal(&topic.name) {
+        let message = "a topic's name has 1 to 249 letters, digits, '.', '_' or '-'";
+        return Err((Code::InvalidTopicException, message.into()));
+    }
+    if !topic.assignments.is_empty() {
+        let message = "any agent serves any partition; leave the assignment out";
+        return Err((Code::InvalidReplicaAssignment, message.into()));
+    }
+    if !(1..=limit).contains(&partitions) {
+        let message = format!("{partitions} partitions are outside 1..={limit}");
+        return Err((Code::InvalidPartitions, message));
+    }
+    // Durability is the object store's: any number of replicas is as good as any other.
+    if topic.replication_factor == 0 || topic.replication_factor < -1 {
+        let message = format!("{} replicas; use -1", topic.replication_factor);
+        return Err((Code::InvalidReplicationFactor, message));
+    }
+    let settings = of_topics(&broker.config);
+    for asked in &topic.configs {
+        let value = asked.value.as_ref().map_or("", |value| value.as_str());
+        let name = asked.name.as_str();
+        match settings.iter().find(|setting| setting.name == name) {
+            Some(setting) if setting.value == value => {}
+            Some(setting) => {
+                let message = format!("{name} is {} and cannot be {value:?}", setting.value);
+                return Err((Code::InvalidConfig, message));
+            }
+            None => return Err((Code::InvalidConfig, format!("{name:?} is not a setting"))),
+        }
+    }
+    Ok(partitions)
+}
+
+fn result(
+    broker: &Broker,
+    topic: CreatableTopic,
+    created: Result<Created, (Code, String)>,
+    version: i16,
+) -> CreatableTopicResult {
+    let result = CreatableTopicResult::default().with_name(topic.name);
+    match created {
+        Err((code, message)) => {
+            result.with_error_code(code.code()).with_error_message(Some(text(message)))
+        }
+        Ok(created) => {
+            let result = result.with_topic_id(created.id.map_or_else(Default::default, |id| id.0));
+            if version < WITH_DETAIL {
+                return result;
+            }
+            let configs = of_topics(&broker.config).into_iter().map(|setting| {
+                CreatableTopicConfigs::default()
+                    .with_name(text(setting.name))
+                    .with_value(Some(text(setting.value)))
+                    .with_read_only(true)
+                    .with_config_source(super::describe_configs::DEFAULT)
+            });
+            result
+                .with_num_partitions(created.partitions)
+                .with_replication_factor(1)
+                .with_configs(Some(configs.collect()))
+        }
+    }
+}

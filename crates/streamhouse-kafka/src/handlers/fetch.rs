@@ -1,0 +1,252 @@
+//! Fetch: reads what is there, and waits for what is not.
+
+use super::Context;
+use crate::attempt::{Attempt, Kind};
+use crate::broker::Broker;
+use crate::error::of_read;
+use crate::reply::{Delivery, Reply};
+use crate::topics::OpenTopic;
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::error::ResponseError as Code;
+use kafka_protocol::messages::fetch_request::FetchPartition;
+use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
+use kafka_protocol::messages::{FetchRequest, FetchResponse, TopicName};
+use std::sync::Arc;
+use std::time::Duration;
+use streamhouse_metadata::{TopicPartition, Watermarks};
+use streamhouse_observability::labels::ConsumeError;
+use streamhouse_storage::ReadError;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+/// The epoch of every partition's leader: there is no election that could raise it.
+pub(crate) const LEADER_EPOCH: i32 = 0;
+
+/// One partition of the request.
+struct Wanted {
+    topic: usize,
+    open: Arc<OpenTopic>,
+    partition: Result<TopicPartition, (ConsumeError, Code)>,
+    index: i32,
+    offset: i64,
+    max_bytes: usize,
+}
+
+/// One reading of all partitions.
+#[derive(Default)]
+struct Read {
+    parts: Vec<PartitionData>,
+    /// What to count once it is sent.
+    delivered: Vec<(Arc<OpenTopic>, u64, u64)>,
+    bytes: usize,
+    failed: bool,
+    /// From where on further records are waited for.
+    ends: Vec<(TopicPartition, i64)>,
+}
+
+pub(crate) async fn handle(context: Context, request: FetchRequest) -> Reply {
+    if request.session_id != 0 {
+        // No session was ever given out: the client asks again for everything it wants.
+        let code = Code::FetchSessionIdNotFound.code();
+        return Reply::new(FetchResponse::default().with_error_code(code), true);
+    }
+    let Context { broker, version, arrival, ids, draining, .. } = context;
+    let names: Vec<_> = request.topics.iter().map(|topic| topic.topic.clone()).collect();
+    let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+    let deadline = Instant::from_std(arrival.at) + wait.min(broker.config.max_wait);
+    let limit = usize::try_from(request.max_bytes).unwrap_or(0);
+    let limit = limit.clamp(1, broker.config.max_fetch_bytes);
+    let min = usize::try_from(request.min_bytes).unwrap_or(0).min(limit);
+    let partitions = request.topics.iter().map(|topic| topic.partitions.len()).sum();
+    let traced = broker.requests.begin(arrival, &[]).with_ids(ids);
+    let kind = Kind::Fetch { partitions };
+    let mut attempt = Attempt::new(broker.clone(), kind, traced, arrival.at);
+    let wanted = attempt.run(plan(&broker, request)).await;
+    let (read, permit) = loop {
+        let permit = memory(&broker, limit).await;
+        let read = attempt.run(read(&broker, &wanted, limit)).await;
+        let enough = read.bytes >= min && (min > 0 || read.bytes > 0 || wait.is_zero());
+        if enough || read.failed || draining.is_cancelled() || Instant::now() >= deadline {
+            break (read, permit);
+        }
+        drop(permit);
+        let waiting = Instant::now();
+        tokio::select! {
+            () = more(&broker, &read.ends) => {}
+            () = tokio::time::sleep_until(deadline) => {}
+            () = draining.cancelled() => {}
+        }
+        attempt.waited(waiting.elapsed());
+    };
+    attempt.run(async { tracing::debug!(version, bytes = read.bytes, "fetch answered") }).await;
+    let failed = read.failed;
+    let delivery = Delivery {
+        topics: read.delivered,
+        permit: permit.and_then(|mut all| all.split(read.bytes.min(all.num_permits()))),
+    };
+    let response = FetchResponse::default().with_responses(by_topic(names, &wanted, read.parts));
+    attempt.settle(failed);
+    Reply { body: response.into(), failed, delivery }
+}
+
+/// Finds the topics.
+async fn plan(broker: &Broker, request: FetchRequest) -> Vec<Wanted> {
+    let mut wanted = Vec::new();
+    for (topic, asked) in request.topics.into_iter().enumerate() {
+        let found = broker.topics.find(&asked.topic).await;
+        for partition in asked.partitions {
+            let (open, checked) = match &found {
+                Ok(Some(open)) => (open.clone(), check(open, &partition)),
+                Ok(None) => (
+                    broker.topics.unknown().clone(),
+                    Err((ConsumeError::UnknownTopic, Code::UnknownTopicOrPartition)),
+                ),
+                Err(_) => (
+                    broker.topics.unknown().clone(),
+                    Err((ConsumeError::Metadata, Code::KafkaStorageError)),
+                ),
+            };
+            wanted.push(Wanted {
+                topic,
+                open,
+                partition: checked,
+                index: partition.partition,
+                offset: partition.fetch_offset,
+                max_bytes: usize::try_from(partition.partition_max_bytes).unwrap_or(0),
+            });
+        }
+    }
+    wanted
+}
+
+fn check(
+    open: &OpenTopic,
+    asked: &FetchPartition,
+) -> Result<TopicPartition, (ConsumeError, Code)> {
+    if asked.current_leader_epoch > LEADER_EPOCH {
+        return Err((ConsumeError::UnknownTopic, Code::UnknownLeaderEpoch));
+    }
+    open.partition(asked.partition)
+        .ok_or((ConsumeError::UnknownTopic, Code::UnknownTopicOrPartition))
+}
+
+/// Waits for the memory of an answer with up to `limit` bytes of records.
+async fn memory(broker: &Broker, limit: usize) -> Option<OwnedSemaphorePermit> {
+    let bytes = u32::try_from(limit).unwrap_or(u32::MAX);
+    broker.deliveries.clone().acquire_many_owned(bytes).await.ok()
+}
+
+/// Waits for records beyond `ends`.
+async fn more(broker: &Broker, ends: &[(TopicPartition, i64)]) {
+    if ends.is_empty() {
+        std::future::pending::<()>().await;
+    }
+    broker.reader.wait(ends).await;
+}
+
+/// Reads every partition once, in the order asked, up to `limit` bytes in all; at least one batch
+/// if there is one.
+async fn read(broker: &Broker, wanted: &[Wanted], limit: usize) -> Read {
+    let mut read = Read::default();
+    for one in wanted {
+        let part = PartitionData::default()
+            .with_partition_index(one.index)
+            .with_aborted_transactions(None)
+            .with_records(Some(Bytes::new()));
+        let part = match one.partition {
+            Ok(partition) => read.partition(broker, one, partition, limit, part).await,
+            Err((class, code)) => read.refused(one, class, code, part),
+        };
+        read.parts.push(part);
+    }
+    read
+}
+
+impl Read {
+    async fn partition(
+        &mut self,
+        broker: &Broker,
+        one: &Wanted,
+        partition: TopicPartition,
+        limit: usize,
+        part: PartitionData,
+    ) -> PartitionData {
+        let left = limit.saturating_sub(self.bytes);
+        let max_bytes = left.min(one.max_bytes).max(1);
+        match broker.reader.fetch(partition, one.offset, max_bytes).await {
+            Ok(fetched) => {
+                let length: usize = fetched.batches.iter().map(Bytes::len).sum();
+                self.ends.push((partition, fetched.watermarks.high_watermark));
+                let part = with_ends(part, fetched.watermarks);
+                // Beyond the limit only the answer's first batch goes out: a consumer must not
+                // get stuck before a batch that is larger than what it asks for.
+                if length == 0 || (length > left && self.bytes > 0) {
+                    return part;
+                }
+                self.bytes += length;
+                self.delivered.push((one.open.clone(), fetched.records, length as u64));
+                part.with_records(Some(joined(fetched.batches, length)))
+            }
+            Err(error) => {
+                let (class, code) = of_read(&error);
+                tracing::debug!(topic = one.open.name(), one.index, %error, "not readable");
+                let part = match error {
+                    ReadError::OutOfRange { log_start, high_watermark, .. } => {
+                        with_ends(part, Watermarks { log_start, high_watermark })
+                    }
+                    _ => part,
+                };
+                self.refused(one, class, code, part)
+            }
+        }
+    }
+
+    fn refused(
+        &mut self,
+        one: &Wanted,
+        class: ConsumeError,
+        code: Code,
+        part: PartitionData,
+    ) -> PartitionData {
+        one.open.consumed.errors.of(class).add(1);
+        self.failed = true;
+        let known = part.high_watermark > 0 || part.log_start_offset >= 0;
+        let part = part.with_error_code(code.code());
+        if known { part } else { part.with_high_watermark(-1).with_last_stable_offset(-1) }
+    }
+}
+
+fn with_ends(part: PartitionData, ends: Watermarks) -> PartitionData {
+    part.with_high_watermark(ends.high_watermark)
+        .with_last_stable_offset(ends.high_watermark)
+        .with_log_start_offset(ends.log_start)
+}
+
+/// The batches as one piece, copied only if there are several.
+fn joined(mut batches: Vec<Bytes>, length: usize) -> Bytes {
+    if let [_] = batches.as_slice() {
+        return batches.pop().unwrap_or_default();
+    }
+    let mut joined = BytesMut::with_capacity(length);
+    for batch in batches {
+        joined.extend_from_slice(&batch);
+    }
+    joined.freeze()
+}
+
+fn by_topic(
+    names: Vec<TopicName>,
+    wanted: &[Wanted],
+    parts: Vec<PartitionData>,
+) -> Vec<FetchableTopicResponse> {
+    let mut topics: Vec<_> = names
+        .into_iter()
+        .map(|name| FetchableTopicResponse::default().with_topic(name))
+        .collect();
+    for (one, part) in wanted.iter().zip(parts) {
+        if let Some(topic) = topics.get_mut(one.topic) {
+            topic.partitions.push(part);
+        }
+    }
+    topics
+}

@@ -1,0 +1,85 @@
+//! One file per API.
+
+pub(crate) mod api_versions;
+pub(crate) mod configs;
+pub(crate) mod create_partitions;
+pub(crate) mod create_topics;
+pub(crate) mod delete_topics;
+pub(crate) mod describe_cluster;
+pub(crate) mod describe_configs;
+pub(crate) mod fetch;
+pub(crate) mod find_coordinator;
+pub(crate) mod init_producer_id;
+pub(crate) mod list_offsets;
+pub(crate) mod metadata;
+pub(crate) mod produce;
+
+use crate::broker::Broker;
+use crate::reply::Reply;
+use kafka_protocol::error::ResponseError as Code;
+use kafka_protocol::messages::{ApiVersionsResponse, RequestKind};
+use kafka_protocol::protocol::StrBytes;
+use std::sync::Arc;
+use streamhouse_observability::spans::{Arrival, RequestIds};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Span;
+
+/// What a handler knows of its request beside the request.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub broker: Arc<Broker>,
+    pub version: i16,
+    pub arrival: Arrival,
+    pub ids: RequestIds,
+    /// Cancelled when the server drains: long polls end.
+    pub draining: CancellationToken,
+    /// Cancelled when the connection has ended.
+    pub gone: CancellationToken,
+    /// Cancelled when the drain's time is over.
+    pub abort: CancellationToken,
+    /// Where work goes on that must outlive the connection.
+    pub tasks: TaskTracker,
+}
+
+/// Answers any request but a produce request.
+pub(crate) async fn handle(context: Context, request: RequestKind) -> Reply {
+    if let RequestKind::Fetch(request) = request {
+        return fetch::handle(context, request).await;
+    }
+    let Context { broker, version, arrival, ids, .. } = context;
+    let traced = broker.requests.begin(arrival, &[]).with_ids(ids);
+    traced.run(Span::none, answered(version, answer(&broker, version, request))).await
+}
+
+async fn answer(broker: &Broker, version: i16, request: RequestKind) -> Reply {
+    match request {
+        RequestKind::ApiVersions(_) => api_versions::handle(),
+        RequestKind::Metadata(request) => metadata::handle(broker, request, version).await,
+        RequestKind::ListOffsets(request) => list_offsets::handle(broker, request, version).await,
+        RequestKind::FindCoordinator(request) => find_coordinator::handle(&request, version),
+        RequestKind::CreateTopics(request) => create_topics::handle(broker, request, version).await,
+        RequestKind::DeleteTopics(request) => delete_topics::handle(broker, request, version).await,
+        RequestKind::CreatePartitions(request) => create_partitions::handle(broker, request).await,
+        RequestKind::DescribeConfigs(request) => describe_configs::handle(broker, request).await,
+        RequestKind::DescribeCluster(request) => describe_cluster::handle(broker, &request).await,
+        RequestKind::InitProducerId(request) => init_producer_id::handle(broker, &request).await,
+        // Not reachable: the table of what is offered names the APIs above and no others.
+        _ => Reply::new(
+            ApiVersionsResponse::default().with_error_code(Code::UnsupportedVersion.code()),
+            true,
+        ),
+    }
+}
+
+/// Writes the request's log line.
+async fn answered(version: i16, reply: impl Future<Output = Reply>) -> Reply {
+    let reply = reply.await;
+    tracing::debug!(version, failed = reply.failed, "request answered");
+    reply
+}
+
+/// A text of the protocol.
+fn text(text: impl Into<String>) -> StrBytes {
+    StrBytes::from_string(text.into())
+}

@@ -1,0 +1,79 @@
+//! Answers on their way to the socket.
+
+use crate::api::Offered;
+use crate::error::KafkaError;
+use crate::topics::OpenTopic;
+use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::{ResponseHeader, ResponseKind};
+use kafka_protocol::protocol::Encodable as _;
+use std::sync::Arc;
+use streamhouse_observability::labels::RequestOutcome;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// What a handler answers.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    /// The body.
+    pub body: ResponseKind,
+    /// Whether there is an error code in it.
+    pub failed: bool,
+    /// What it gives to consumers.
+    pub delivery: Delivery,
+}
+
+impl Reply {
+    pub fn new(body: impl Into<ResponseKind>, failed: bool) -> Self {
+        Self { body: body.into(), failed, delivery: Delivery::default() }
+    }
+
+    pub fn outcome(&self) -> RequestOutcome {
+        if self.failed { RequestOutcome::Error } else { RequestOutcome::Ok }
+    }
+}
+
+/// Records on their way to a consumer.
+#[derive(Debug, Default)]
+pub(crate) struct Delivery {
+    /// Topic, records from the offset asked for on, and bytes.
+    pub topics: Vec<(Arc<OpenTopic>, u64, u64)>,
+    /// The memory that they take.
+    pub permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Delivery {
+    /// Counts the records: they were sent.
+    pub fn sent(&self) {
+        for (topic, records, bytes) in &self.topics {
+            topic.consumed.records.add(*records);
+            topic.consumed.bytes.add(*bytes);
+        }
+    }
+}
+
+/// Encodes an answer as a whole frame.
+///
+/// # Errors
+/// The answer has a field that the version lacks: a defect.
+pub(crate) fn encode(
+    offered: &Offered,
+    version: i16,
+    correlation: i32,
+    body: &ResponseKind,
+) -> Result<Bytes, KafkaError> {
+    use streamhouse_observability::declare::ClosedLabel as _;
+    let failed = |error: String| KafkaError::Encode {
+        api: offered.label.as_str(),
+        version,
+        message: error,
+    };
+    let mut frame = BytesMut::new();
+    frame.put_i32(0);
+    ResponseHeader::default()
+        .with_correlation_id(correlation)
+        .encode(&mut frame, offered.key.response_header_version(version))
+        .map_err(|error| failed(error.to_string()))?;
+    body.encode(&mut frame, version).map_err(|error| failed(error.to_string()))?;
+    let length = i32::try_from(frame.len() - 4).map_err(|error| failed(error.to_string()))?;
+    frame[..4].copy_from_slice(&length.to_be_bytes());
+    Ok(frame.freeze())
+}
