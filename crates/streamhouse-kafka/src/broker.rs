@@ -74,7 +74,8 @@ impl Broker {
             accepted: instruments.connections.accepted.bind(&()),
             bytes: instruments.kafka.bytes.bind_each(|direction| direction),
         };
-        let deliveries = config.response_memory.clamp(config.max_fetch_bytes, Semaphore::MAX_PERMITS);
+        let deliveries =
+            config.response_memory.clamp(config.max_fetch_bytes, Semaphore::MAX_PERMITS);
         Self {
             admission: Admission::new(&config),
             deliveries: Arc::new(Semaphore::new(deliveries)),
@@ -110,8 +111,7 @@ impl Broker {
         let port = config.advertised_port.unwrap_or(port);
         let lease = i64::try_from(config.lease.as_millis()).unwrap_or(i64::MAX);
         let host = &config.advertised_host;
-        let agent =
-            self.metadata.register_agent(config.incarnation, host, port, lease).await?;
+        let agent = self.metadata.register_agent(config.incarnation, host, port, lease).await?;
         *self.own.write().unwrap_or_else(PoisonError::into_inner) = Some(agent.clone());
         Ok(agent)
     }

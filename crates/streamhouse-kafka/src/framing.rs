@@ -38,11 +38,7 @@ impl Admission {
     pub fn new(config: &BrokerConfig) -> Self {
         let max_frame = config.max_frame_bytes.clamp(MIN_BODY, i32::MAX as usize);
         let memory = config.request_memory.clamp(max_frame, Semaphore::MAX_PERMITS);
-        Self {
-            memory: Arc::new(Semaphore::new(memory)),
-            max_frame,
-            timeout: config.read_timeout,
-        }
+        Self { memory: Arc::new(Semaphore::new(memory)), max_frame, timeout: config.read_timeout }
     }
 
     /// Reads the next frame's length.
@@ -141,10 +137,8 @@ mod tests {
         let admission = admission(100);
         let held = admission.body(&mut &[7; 60][..], 60).await.unwrap();
         let mut socket = &[8; 60][..];
-        let waiting = tokio::time::timeout(
-            Duration::from_secs(600),
-            admission.body(&mut socket, 60),
-        );
+        let waiting =
+            tokio::time::timeout(Duration::from_secs(600), admission.body(&mut socket, 60));
         assert!(waiting.await.is_err());
         assert_eq!(socket.len(), 60);
         drop(held);

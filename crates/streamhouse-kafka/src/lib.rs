@@ -6,20 +6,20 @@
 //! Invariant: no frame is decoded before it was walked. Invariant: what a client can make the
 //! process hold is bounded by [`BrokerConfig`]. Invariant: an acknowledged batch went through the
 //! writer pool, whatever `acks` says.
-mod config; //     limits and identity
-mod broker; //     what every request needs
-mod listener; //   accepts connections
-mod connection; // requests in, answers out in order
-mod framing; //    admission, and bodies under a deadline
 mod api; //        which APIs and versions there are
-mod shape; //      the walker that bounds lengths before decoding
-mod reply; //      answers on their way to the socket
+mod attempt; //    what a request leaves in the metrics
+mod broker; //     what every request needs
+mod config; //     limits and identity
+mod connection; // requests in, answers out in order
+mod error;
+mod framing; //    admission, and bodies under a deadline
 mod handlers; //   one file per API
-mod topics; //     open topics with their handles
+mod listener; //   accepts connections
 mod placement; //  which agent a partition prefers
 mod records; //    record headers and timestamps, inside compressed blocks
-mod attempt; //    what a request leaves in the metrics
-mod error;
+mod reply; //      answers on their way to the socket
+mod shape; //      the walker that bounds lengths before decoding
+mod topics; //     open topics with their handles
 
 pub use broker::Broker;
 pub use config::BrokerConfig;

@@ -37,7 +37,7 @@ pub(crate) struct Delivery {
     /// Topic, records from the offset asked for on, and bytes.
     pub topics: Vec<(Arc<OpenTopic>, u64, u64)>,
     /// The memory that they take.
-    pub permit: Option<OwnedSemaphorePermit>,
+    pub _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Delivery {
@@ -61,11 +61,8 @@ pub(crate) fn encode(
     body: &ResponseKind,
 ) -> Result<Bytes, KafkaError> {
     use streamhouse_observability::declare::ClosedLabel as _;
-    let failed = |error: String| KafkaError::Encode {
-        api: offered.label.as_str(),
-        version,
-        message: error,
-    };
+    let failed =
+        |error: String| KafkaError::Encode { api: offered.label.as_str(), version, message: error };
     let mut frame = BytesMut::new();
     frame.put_i32(0);
     ResponseHeader::default()

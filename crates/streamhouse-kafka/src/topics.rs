@@ -154,8 +154,9 @@ impl Topics {
         let _changing = self.refreshed.lock().await;
         let deleted = self.store.delete_topic(id).await;
         if matches!(deleted, Ok(()) | Err(MetadataError::NotFound(_))) {
-            let kept = self.snapshot().by_id.values().filter(|open| open.id() != Some(id)).cloned();
-            self.replace(kept.collect::<Vec<_>>());
+            let before = self.snapshot();
+            let kept = before.by_id.values().filter(|open| open.id() != Some(id));
+            self.replace(kept.cloned());
         }
         deleted
     }
@@ -172,7 +173,7 @@ impl Topics {
         let before = self.snapshot();
         let open = self.open(&before, topic);
         let others = before.by_name.values().filter(|other| other.name() != open.name()).cloned();
-        self.replace(others.chain([open.clone()]).collect::<Vec<_>>());
+        self.replace(others.chain([open.clone()]));
         open
     }
 

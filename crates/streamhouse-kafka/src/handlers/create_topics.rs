@@ -30,13 +30,11 @@ pub(crate) async fn handle(broker: &Broker, request: CreateTopicsRequest, versio
     }
     let mut results = Vec::with_capacity(named.len());
     for topic in request.topics {
-        let created = match named.get(&topic.name) {
+        // Topics named more than once are all answered once.
+        let created = match named.remove(&topic.name) {
             Some(1) => create(broker, &topic, request.validate_only).await,
-            // All of them are answered once.
-            Some(_) if named.remove(&topic.name).is_some() => {
-                Err((Code::InvalidRequest, "the topic is named more than once".into()))
-            }
-            _ => continue,
+            Some(_) => Err((Code::InvalidRequest, "the topic is named more than once".into())),
+            None => continue,
         };
         results.push(result(broker, topic, created, version));
     }

@@ -82,7 +82,7 @@ pub(crate) async fn handle(context: Context, request: FetchRequest) -> Reply {
     let failed = read.failed;
     let delivery = Delivery {
         topics: read.delivered,
-        permit: permit.and_then(|mut all| all.split(read.bytes.min(all.num_permits()))),
+        _permit: permit.and_then(|mut all| all.split(read.bytes.min(all.num_permits()))),
     };
     let response = FetchResponse::default().with_responses(by_topic(names, &wanted, read.parts));
     attempt.settle(failed);
@@ -119,10 +119,7 @@ async fn plan(broker: &Broker, request: FetchRequest) -> Vec<Wanted> {
     wanted
 }
 
-fn check(
-    open: &OpenTopic,
-    asked: &FetchPartition,
-) -> Result<TopicPartition, (ConsumeError, Code)> {
+fn check(open: &OpenTopic, asked: &FetchPartition) -> Result<TopicPartition, (ConsumeError, Code)> {
     if asked.current_leader_epoch > LEADER_EPOCH {
         return Err((ConsumeError::UnknownTopic, Code::UnknownLeaderEpoch));
     }
@@ -151,6 +148,7 @@ async fn read(broker: &Broker, wanted: &[Wanted], limit: usize) -> Read {
     for one in wanted {
         let part = PartitionData::default()
             .with_partition_index(one.index)
+            .with_high_watermark(-1)
             .with_aborted_transactions(None)
             .with_records(Some(Bytes::new()));
         let part = match one.partition {
@@ -210,9 +208,7 @@ impl Read {
     ) -> PartitionData {
         one.open.consumed.errors.of(class).add(1);
         self.failed = true;
-        let known = part.high_watermark > 0 || part.log_start_offset >= 0;
-        let part = part.with_error_code(code.code());
-        if known { part } else { part.with_high_watermark(-1).with_last_stable_offset(-1) }
+        part.with_error_code(code.code())
     }
 }
 
@@ -239,10 +235,8 @@ fn by_topic(
     wanted: &[Wanted],
     parts: Vec<PartitionData>,
 ) -> Vec<FetchableTopicResponse> {
-    let mut topics: Vec<_> = names
-        .into_iter()
-        .map(|name| FetchableTopicResponse::default().with_topic(name))
-        .collect();
+    let mut topics: Vec<_> =
+        names.into_iter().map(|name| FetchableTopicResponse::default().with_topic(name)).collect();
     for (one, part) in wanted.iter().zip(parts) {
         if let Some(topic) = topics.get_mut(one.topic) {
             topic.partitions.push(part);

@@ -20,7 +20,9 @@ pub(crate) fn handle(request: &FindCoordinatorRequest, version: i16) -> Reply {
             Code::TransactionalIdAuthorizationFailed,
             "transactions are not supported; unset transactional.id",
         ),
-        _ => (Code::CoordinatorNotAvailable, "consumer groups are not available; assign partitions"),
+        _ => {
+            (Code::CoordinatorNotAvailable, "consumer groups are not available; assign partitions")
+        }
     };
     let response = FindCoordinatorResponse::default();
     let response = if version >= BATCHED {

@@ -11,10 +11,8 @@ pub(crate) async fn handle(broker: &Broker, request: &InitProducerIdRequest) -> 
         // Fatal in every client, which is what transactions are here.
         return refused(Code::TransactionalIdAuthorizationFailed);
     }
-    let known = (request.producer_id.0 >= 0).then_some(ProducerIdentity {
-        id: request.producer_id.0,
-        epoch: request.producer_epoch,
-    });
+    let known = (request.producer_id.0 >= 0)
+        .then_some(ProducerIdentity { id: request.producer_id.0, epoch: request.producer_epoch });
     match broker.metadata.init_producer(known).await {
         Ok(identity) => Reply::new(
             InitProducerIdResponse::default()

@@ -37,9 +37,10 @@ pub(crate) async fn handle(broker: &Broker, request: ListOffsetsRequest, version
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for asked in topic.partitions {
             let (open, answer) = match &found {
-                Ok(Some(open)) => {
-                    (open, one(broker, open.partition(asked.partition_index), &asked, version).await)
-                }
+                Ok(Some(open)) => (
+                    open,
+                    one(broker, open.partition(asked.partition_index), &asked, version).await,
+                ),
                 Ok(None) => (
                     broker.topics.unknown(),
                     Err((ConsumeError::UnknownTopic, Code::UnknownTopicOrPartition)),
@@ -67,8 +68,7 @@ async fn one(
     asked: &ListOffsetsPartition,
     version: i16,
 ) -> Result<Option<Timed>, Failure> {
-    let partition =
-        partition.ok_or((ConsumeError::UnknownTopic, Code::UnknownTopicOrPartition))?;
+    let partition = partition.ok_or((ConsumeError::UnknownTopic, Code::UnknownTopicOrPartition))?;
     if asked.current_leader_epoch > LEADER_EPOCH {
         return Err((ConsumeError::UnknownTopic, Code::UnknownLeaderEpoch));
     }
@@ -107,8 +107,7 @@ async fn searched(
     search: impl FnOnce(RecordBatch) -> std::io::Result<Option<Timed>> + Send + 'static,
 ) -> Result<Option<Timed>, Failure> {
     let Some(batch) = found else { return Ok(None) };
-    let claimed =
-        Timed { offset: batch.base_offset(), timestamp_ms: batch.max_timestamp_ms() };
+    let claimed = Timed { offset: batch.base_offset(), timestamp_ms: batch.max_timestamp_ms() };
     let work = spans::carry_blocking(move || search(batch));
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(Some(timed))) => Ok(Some(timed)),
@@ -163,8 +162,6 @@ fn response(
                 .with_leader_epoch(epoch)
         }
         Ok(None) => response.with_offset(-1).with_timestamp(-1),
-        Err((_, code)) => {
-            response.with_offset(-1).with_timestamp(-1).with_error_code(code.code())
-        }
+        Err((_, code)) => response.with_offset(-1).with_timestamp(-1).with_error_code(code.code()),
     }
 }

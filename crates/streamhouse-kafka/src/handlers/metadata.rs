@@ -23,8 +23,8 @@ pub(crate) async fn handle(broker: &Broker, request: MetadataRequest, version: i
     // Version 0 has no null: there an empty list asks for all topics.
     let wanted = request.topics.filter(|topics| version > 0 || !topics.is_empty());
     // Versions without the flag create.
-    let create = broker.config.auto_create_topics
-        && (version < 4 || request.allow_auto_topic_creation);
+    let create =
+        broker.config.auto_create_topics && (version < 4 || request.allow_auto_topic_creation);
     let topics = match wanted {
         None => match broker.topics.refresh().await {
             Ok(()) => broker.topics.all().iter().map(|open| describe(open, &agents)).collect(),

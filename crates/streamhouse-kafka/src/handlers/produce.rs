@@ -41,7 +41,8 @@ struct Part {
 struct Write {
     topic: usize,
     index: i32,
-    outcome: Result<Vec<(JoinHandle<Option<Result<Appended, AppendError>>>, BatchAttempt)>, Refusal>,
+    outcome:
+        Result<Vec<(JoinHandle<Option<Result<Appended, AppendError>>>, BatchAttempt)>, Refusal>,
 }
 
 /// Where appends go on when nobody waits for them any more.
@@ -63,7 +64,8 @@ pub(crate) async fn handle(
     let deadline = Instant::from_std(arrival.at) + wait.min(broker.config.max_wait);
     let names: Vec<_> = request.topic_data.iter().map(|topic| text(topic.name.as_str())).collect();
     let parts = plan(&broker, request).await;
-    let batches = || parts.iter().filter_map(|part| part.batches.as_ref().ok()).flat_map(|it| &it.1);
+    let batches =
+        || parts.iter().filter_map(|part| part.batches.as_ref().ok()).flat_map(|it| &it.1);
     let kind = Kind::Produce {
         partitions: parts.len(),
         bytes: batches().map(|batch| batch.bytes().len()).sum(),
@@ -97,13 +99,11 @@ async fn plan(broker: &Broker, request: ProduceRequest) -> Vec<Part> {
             Ok(Some(open)) => (open, None),
             Ok(None) => {
                 let message = format!("topic {:?} does not exist", data.name.as_str());
-                let refusal =
-                    (ProduceError::UnknownTopic, Code::UnknownTopicOrPartition, message);
+                let refusal = (ProduceError::UnknownTopic, Code::UnknownTopicOrPartition, message);
                 (broker.topics.unknown().clone(), Some(refusal))
             }
             Err(error) => {
-                let refusal =
-                    (ProduceError::Metadata, Code::KafkaStorageError, error.to_string());
+                let refusal = (ProduceError::Metadata, Code::KafkaStorageError, error.to_string());
                 (broker.topics.unknown().clone(), Some(refusal))
             }
         };

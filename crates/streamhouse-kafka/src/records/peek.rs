@@ -1,9 +1,9 @@
 //! The rate at which batches are searched for trace context.
 
 use super::trace_headers;
+use opentelemetry::trace::SpanContext;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
-use opentelemetry::trace::SpanContext;
 use streamhouse_observability::declare::{CounterCell, PerValue};
 use streamhouse_observability::instruments::KafkaMetrics;
 use streamhouse_observability::labels::TraceSearch;

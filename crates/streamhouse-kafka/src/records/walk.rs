@@ -1,7 +1,7 @@
 //! Walks records one by one, without building them.
 
 use super::TraceHeaders;
-use std::io::{BufRead, Error, ErrorKind, Read as _, Result};
+use std::io::{BufRead, Error, ErrorKind, Result};
 
 /// The longest header value that is of interest.
 const MAX_VALUE: usize = 512;
