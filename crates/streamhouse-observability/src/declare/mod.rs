@@ -24,7 +24,8 @@ pub use registry::{Declare, Spec};
 pub use row::{BYTES, COUNTS, Kind, Row, SECONDS};
 
 pub(crate) use family::Family;
-pub(crate) use labels_text::{label_key, write_labels};
+pub(crate) use histogram::ExemplarSeries;
+pub(crate) use labels_text::write_labels;
 pub(crate) use name::{name_with, unit_word};
 pub(crate) use registry::{Collecting, Declared, Registry, Source, collecting};
 pub(crate) use rules::{Exit, Rules};

@@ -1,11 +1,20 @@
 //! How metrics leave the process: one provider, one reader, two exits.
 
+mod buffers;
+mod families;
 mod guard;
+mod head;
+mod http;
+mod lines;
+mod negotiate;
+mod points;
 mod reader;
+mod render;
 
+pub use self::http::Exposition;
 pub use guard::GuardedProvider;
 
-use crate::declare::{Collecting, Declare, Exit, Registry, collecting};
+use crate::declare::{Collecting, CounterCell, Declare, Exit, GaugeCell, Registry, collecting};
 use crate::instruments::TelemetryMetrics;
 use opentelemetry::metrics::MeterProvider;
 use opentelemetry_sdk::Resource;
@@ -14,6 +23,7 @@ use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::reader::MetricReader;
 use reader::SharedReader;
+use render::Gathered;
 use std::sync::Arc;
 
 /// The scope of every declared instrument: with one scope no name can occur twice.
@@ -49,6 +59,8 @@ struct Inner {
     reader: SharedReader,
     declare: Declare,
     telemetry: TelemetryMetrics,
+    about: About,
+    resource: Resource,
 }
 
 impl Metrics {
@@ -60,13 +72,22 @@ impl Metrics {
         let registry = Registry::default();
         let reader = SharedReader::new(mode)?;
         let provider = SdkMeterProvider::builder()
-            .with_resource(resource)
+            .with_resource(resource.clone())
             .with_reader(reader.clone())
             .with_view(reader::view(registry.clone(), mode))
             .build();
         let declare = Declare::new(provider.meter(SCOPE), registry.clone());
         let telemetry = TelemetryMetrics::declare(&declare);
-        Ok(Self(Arc::new(Inner { provider, registry, reader, declare, telemetry })))
+        let about = About::new(&telemetry);
+        Ok(Self(Arc::new(Inner {
+            provider,
+            registry,
+            reader,
+            declare,
+            telemetry,
+            about,
+            resource,
+        })))
     }
 
     /// The SDK's provider, for shutdown. Shut down, it serves no scrape any more.
@@ -103,7 +124,7 @@ impl Metrics {
     /// After the provider's shutdown.
     pub fn collect_for_push(&self, metrics: &mut ResourceMetrics) -> OTelSdkResult {
         self.expect_pushes();
-        self.0.declare.refresh();
+        self.refresh();
         collecting(Collecting::For(Exit::Push), || self.0.reader.collect(metrics))
     }
 
@@ -112,14 +133,66 @@ impl Metrics {
         collecting(Collecting::WithoutCells, || self.0.reader.collect(metrics))
     }
 
-    /// What serves `/metrics`.
+    /// What serves `/metrics`. Clones share its limit on concurrent scrapes; calls do not.
     pub fn exposition(&self) -> Exposition {
-        Exposition { metrics: self.clone() }
+        Exposition::new(self.clone())
+    }
+
+    fn resource(&self) -> &Resource {
+        &self.0.resource
+    }
+
+    fn bridge(&self) -> Option<&prometheus::Registry> {
+        self.0.reader.bridge()
+    }
+
+    fn is_shut_down(&self) -> bool {
+        self.0.reader.is_shut_down()
+    }
+
+    /// Brings up to date what nobody records into.
+    fn refresh(&self) {
+        self.0.declare.refresh();
+        self.0.about.refresh(&self.0.declare);
+    }
+
+    fn note_scrape(&self, bytes: usize, gathered: Gathered) {
+        self.0.about.note_scrape(bytes, gathered);
     }
 }
 
-/// Serves `/metrics`. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Exposition {
-    metrics: Metrics,
+/// The handles of what is told about the metrics themselves.
+#[derive(Debug)]
+struct About {
+    scrape_size: GaugeCell,
+    series: GaugeCell,
+    name_conflicts: GaugeCell,
+    series_at_limit: GaugeCell,
+    series_overflows: CounterCell,
+    callback_panics: CounterCell,
+}
+
+impl About {
+    fn new(telemetry: &TelemetryMetrics) -> Self {
+        Self {
+            scrape_size: telemetry.scrape_size.bind(&()),
+            series: telemetry.series.bind(&()),
+            name_conflicts: telemetry.name_conflicts.bind(&()),
+            series_at_limit: telemetry.series_at_limit.bind(&()),
+            series_overflows: telemetry.series_overflows.bind(&()),
+            callback_panics: telemetry.callback_panics.bind(&()),
+        }
+    }
+
+    fn refresh(&self, declare: &Declare) {
+        self.series_at_limit.set(declare.at_limit() as i64);
+        self.series_overflows.advance_to(declare.overflowed());
+        self.callback_panics.advance_to(declare.panics());
+    }
+
+    fn note_scrape(&self, bytes: usize, gathered: Gathered) {
+        self.scrape_size.set(bytes as i64);
+        self.series.set(gathered.series as i64);
+        self.name_conflicts.set(gathered.conflicts as i64);
+    }
 }

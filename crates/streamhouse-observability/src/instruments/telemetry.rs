@@ -31,6 +31,9 @@ crate::instruments! {
         series_at_limit: Gauge<()> = "{instrument}";
         /// Label sets that were folded into `<other>`.
         series_overflows: Counter<()> = "{series}";
+        /// Instruments that the last scrape left out because another one has their name, and series
+        /// left out because another one has their labels.
+        name_conflicts: Gauge<()> = "{conflict}";
         /// Callbacks that panicked; their values are missing.
         callback_panics: Counter<()> = "{panic}";
         /// Log lines not written, by reason.

@@ -60,6 +60,16 @@ impl Seen {
         }
     }
 
+    /// The text 0.0.4 of one scrape.
+    pub fn text(&self) -> String {
+        self.metrics.exposition().text()
+    }
+
+    /// The OpenMetrics 1.0 text of one scrape.
+    pub fn open_metrics(&self) -> String {
+        self.metrics.exposition().open_metrics()
+    }
+
     /// The metrics behind it, for tests of exports.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
