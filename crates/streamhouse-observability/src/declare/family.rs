@@ -156,6 +156,8 @@ impl Family {
                 table.series.remove(&key);
             }
             drop(table);
+            // The lock is not fair: whoever waits for it needs a moment to get it.
+            std::thread::yield_now();
             match last {
                 Some(key) => after = Some(key),
                 None => return,

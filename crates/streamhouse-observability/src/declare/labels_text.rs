@@ -50,6 +50,7 @@ pub(crate) fn label_key(key: &str) -> String {
         "" => "key".into(),
         "le" | "quantile" => format!("exported_{clean}"),
         _ if clean.starts_with(|c: char| c.is_ascii_digit()) => format!("key_{clean}"),
+        _ if clean.starts_with('_') => format!("key{clean}"),
         _ => clean,
     }
 }

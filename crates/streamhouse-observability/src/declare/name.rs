@@ -24,7 +24,7 @@ pub(crate) fn name_with(name: &str, unit: &str, suffix: Option<&str>) -> String 
         words.push(&main);
     }
     let per = clean(per_unit_word(per));
-    if !per.is_empty() && !words.contains(&per.as_str()) {
+    if !per.is_empty() {
         words.extend(["per", &per]);
     }
     if let Some(suffix) = suffix {

@@ -133,7 +133,7 @@ impl Metrics {
         collecting(Collecting::WithoutCells, || self.0.reader.collect(metrics))
     }
 
-    /// What serves `/metrics`. Clones share its limit on concurrent scrapes; calls do not.
+    /// What serves `/metrics`: make one and clone it, for clones share the limit on scrapes.
     pub fn exposition(&self) -> Exposition {
         Exposition::new(self.clone())
     }

@@ -1,3 +1,5 @@
 //! Tests of the crate as its users see it.
 
 mod pipeline;
+mod metrics;
+mod spans;
