@@ -57,12 +57,12 @@ impl InFlight {
         self.with(result.unwrap_or_else(|_| Err(lost())))
     }
 
-    /// The segment with its result, or still in flight.
-    fn try_ended(mut self) -> Result<Put, Self> {
+    /// The result of the PUT, if it has ended.
+    fn result(&mut self) -> Option<Result<Stored, StoreError>> {
         match self.put.try_recv() {
-            Ok(result) => Ok(self.with(result)),
-            Err(oneshot::error::TryRecvError::Closed) => Ok(self.with(Err(lost()))),
-            Err(oneshot::error::TryRecvError::Empty) => Err(self),
+            Ok(result) => Some(result),
+            Err(oneshot::error::TryRecvError::Closed) => Some(Err(lost())),
+            Err(oneshot::error::TryRecvError::Empty) => None,
         }
     }
 
@@ -107,15 +107,13 @@ impl Committer {
             };
             let mut group = vec![first.ended().await];
             while group.len() < MAX_GROUP
-                && let Ok(next) = closed.try_recv()
+                && let Ok(mut next) = closed.try_recv()
             {
-                match next.try_ended() {
-                    Ok(put) => group.push(put),
-                    Err(next) => {
-                        in_flight = Some(next);
-                        break;
-                    }
-                }
+                let Some(result) = next.result() else {
+                    in_flight = Some(next);
+                    break;
+                };
+                group.push(next.with(result));
             }
             self.commit(group).await;
         }

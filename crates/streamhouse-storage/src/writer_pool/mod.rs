@@ -24,6 +24,7 @@ use crate::cache::Cache;
 use crate::error::AppendError;
 use crate::object_store::ObjectStore;
 use crate::partitions::Partitions;
+use futures_util::future::join_all;
 use opentelemetry::trace::SpanContext;
 use queue::Shared;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -99,7 +100,7 @@ impl WriterPool {
     pub fn append(
         &self,
         append: Append,
-    ) -> impl Future<Output = Result<Appended, AppendError>> + Send + 'static {
+    ) -> impl Future<Output = Result<Appended, AppendError>> + Send + use<> {
         let answer = self.shared.append(append);
         async move { answer.await.unwrap_or(Err(AppendError::ShuttingDown)) }
     }
@@ -110,18 +111,18 @@ impl WriterPool {
     pub async fn shutdown(&self, within: Duration) -> bool {
         let deadline = Instant::now() + within;
         self.shared.refuse();
-        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut in_time = true;
-        for mut task in tasks {
-            if timeout_at(deadline, &mut task).await.is_err() {
-                in_time = false;
+        let mut tasks =
+            std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let ended = timeout_at(deadline, join_all(&mut tasks)).await;
+        if ended.is_err() {
+            // The committer first: what it would make of PUTs that are given up is no outcome.
+            for task in tasks.iter_mut().rev().filter(|task| !task.is_finished()) {
                 task.abort();
-                // It ends at its next await; its batches are answered by then.
-                let _ = task.await;
+                let _ = task.await; // it ends at its next await
             }
+            self.shared.abandon();
         }
-        self.shared.abandon();
-        in_time
+        ended.is_ok()
     }
 
     /// How long the oldest batch that is not answered has been waiting; `None` when none waits.

@@ -1,4 +1,8 @@
 //! Tests of the storage crate on its public interface.
 
 mod batch;
+mod commits;
+mod idempotence;
 mod segment;
+mod support;
+mod writer_pool;
