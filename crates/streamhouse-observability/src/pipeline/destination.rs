@@ -166,3 +166,82 @@ fn without_user(asked: &str) -> String {
         None => asked.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(change: impl FnOnce(&mut Config), signal: Signal) -> Option<String> {
+        let mut config = Config::new("test", "0");
+        change(&mut config);
+        Destination::of(&config, signal).unwrap().map(|destination| destination.url.to_string())
+    }
+
+    #[test]
+    fn without_an_endpoint_nothing_is_sent() {
+        for signal in [Signal::Traces, Signal::Logs, Signal::Metrics] {
+            assert_eq!(url(|_| {}, signal), None);
+        }
+    }
+
+    #[test]
+    fn over_http_a_general_endpoint_gets_the_path_and_an_own_one_is_verbatim() {
+        let general = |config: &mut Config| config.otlp.endpoint = Some("http://c:1/base/".into());
+        assert_eq!(url(general, Signal::Logs).unwrap(), "http://c:1/base/v1/logs");
+        assert_eq!(url(general, Signal::Traces).unwrap(), "http://c:1/base/v1/traces");
+        assert_eq!(url(general, Signal::Metrics).unwrap(), "http://c:1/base/v1/metrics");
+        let own = |config: &mut Config| config.logs.otlp.endpoint = Some("http://d/x".into());
+        assert_eq!(url(own, Signal::Logs).unwrap(), "http://d/x");
+        assert_eq!(url(own, Signal::Traces), None);
+    }
+
+    #[test]
+    fn over_grpc_a_host_without_scheme_is_reached_with_tls_unless_insecure() {
+        let general = |insecure| {
+            move |config: &mut Config| {
+                config.otlp.protocol = Some(Protocol::Grpc);
+                config.otlp.endpoint = Some("collector:4317".into());
+                config.otlp.insecure = insecure;
+            }
+        };
+        assert_eq!(url(general(None), Signal::Logs).unwrap(), "https://collector:4317/");
+        assert_eq!(url(general(Some(true)), Signal::Logs).unwrap(), "http://collector:4317/");
+    }
+
+    #[test]
+    fn an_exporter_without_an_endpoint_goes_to_the_standard_port() {
+        let on = |protocol| {
+            move |config: &mut Config| {
+                config.otlp.protocol = protocol;
+                config.logs.exporter = Some(Exporter::Otlp);
+            }
+        };
+        let http = "http://localhost:4318/v1/logs";
+        assert_eq!(url(on(None), Signal::Logs).unwrap(), http);
+        assert_eq!(url(on(Some(Protocol::Grpc)), Signal::Logs).unwrap(), "http://localhost:4317/");
+        assert_eq!(url(on(None), Signal::Traces), None);
+    }
+
+    #[test]
+    fn a_signal_or_the_whole_can_be_switched_off() {
+        let off = |config: &mut Config| {
+            config.otlp.endpoint = Some("http://c".into());
+            config.logs.exporter = Some(Exporter::None);
+        };
+        assert_eq!(url(off, Signal::Logs), None);
+        assert!(url(off, Signal::Traces).is_some());
+        let disabled = |config: &mut Config| {
+            off(config);
+            config.disabled = true;
+        };
+        assert_eq!(url(disabled, Signal::Traces), None);
+    }
+
+    #[test]
+    fn messages_show_no_query() {
+        let mut config = Config::new("test", "0");
+        config.traces.otlp.endpoint = Some("https://c:9/v1/traces?token=s3cret".into());
+        let shown = Destination::of(&config, Signal::Traces).unwrap().unwrap().shown();
+        assert_eq!(shown, "https://c:9/v1/traces");
+    }
+}

@@ -178,3 +178,78 @@ impl SignalReport {
         i128::from(self.created) == i128::from(settled + dropped) + i128::from(self.pending)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+    use proptest::prelude::*;
+
+    fn ledger(limit: Option<usize>) -> Ledger {
+        let (_, seen) = testing::in_memory();
+        Ledger::new(seen.metrics().telemetry(), Signal::Traces, limit)
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Admit(u64),
+        Unsampled,
+        Settle(u64, Settled),
+        Close,
+        Finish,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let how = prop_oneof![
+            (0..5_u64).prop_map(|rejected| Settled::Delivered { rejected }),
+            Just(Settled::Failed),
+        ];
+        prop_oneof![
+            8 => (1..5_u64).prop_map(Step::Admit),
+            2 => Just(Step::Unsampled),
+            6 => (1..5_u64, how).prop_map(|(n, how)| Step::Settle(n, how)),
+            1 => Just(Step::Close),
+            1 => Just(Step::Finish),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn the_books_balance_after_every_step(steps in prop::collection::vec(step(), 0..60)) {
+            let ledger = ledger(Some(10));
+            let (mut admitted, mut finished) = (0, false);
+            for step in steps {
+                match step {
+                    Step::Admit(n) => if ledger.admit_all(n) { admitted += n },
+                    Step::Unsampled => ledger.unsampled(),
+                    Step::Settle(n, how) => {
+                        let n = n.min(admitted);
+                        ledger.settle(n, how);
+                        admitted -= n;
+                    }
+                    Step::Close => ledger.close(),
+                    Step::Finish => {
+                        ledger.finish();
+                        finished = true;
+                    }
+                }
+                let report = ledger.report();
+                prop_assert!(report.is_balanced(), "{report:?}");
+                let pending = if finished { 0 } else { admitted as i64 };
+                prop_assert_eq!(report.pending, pending);
+                prop_assert!(report.pending <= 10);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_settled_after_the_end_is_not_counted_twice() {
+        let ledger = ledger(None);
+        assert!(ledger.admit_all(5));
+        assert_eq!(ledger.finish(), 5);
+        ledger.settle(5, Settled::Delivered { rejected: 0 });
+        let report = ledger.report();
+        assert_eq!((report.exported, report.dropped_shutdown), (0, 5));
+        assert!(report.is_balanced());
+    }
+}

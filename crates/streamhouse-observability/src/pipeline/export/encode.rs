@@ -152,3 +152,38 @@ fn count(metric: &Metric) -> usize {
         None => 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opentelemetry_proto::tonic::metrics::v1::NumberDataPoint;
+
+    fn sum(name: &str, points: usize) -> Metric {
+        let point = |place| NumberDataPoint { time_unix_nano: place as u64, ..Default::default() };
+        let data_points = (0..points).map(point).collect();
+        let sum = Sum { data_points, aggregation_temporality: 2, is_monotonic: true };
+        Metric { name: name.into(), data: Some(Data::Sum(sum)), ..Default::default() }
+    }
+
+    #[test]
+    fn no_request_of_metrics_has_more_points_than_it_may_and_no_point_is_lost() {
+        let metrics = vec![sum("a", 3), sum("b", POINTS * 2 + 5), sum("c", 1), sum("d", 0)];
+        let parts = parts(metrics);
+
+        let mut seen = Vec::new();
+        for (metrics, points) in &parts {
+            assert!(*points <= POINTS);
+            assert_eq!(metrics.iter().map(count).sum::<usize>(), *points);
+            for metric in metrics {
+                let Some(Data::Sum(sum)) = &metric.data else { panic!("{metric:?}") };
+                assert!(sum.is_monotonic && sum.aggregation_temporality == 2);
+                let times = sum.data_points.iter().map(|point| point.time_unix_nano);
+                seen.extend(times.map(|time| (metric.name.clone(), time)));
+            }
+        }
+        let all =
+            |name: &str, points: u64| (0..points).map(move |n| (name.to_owned(), n)).collect();
+        let whole: [Vec<_>; 3] = [all("a", 3), all("b", POINTS as u64 * 2 + 5), all("c", 1)];
+        assert_eq!(seen, whole.concat());
+    }
+}

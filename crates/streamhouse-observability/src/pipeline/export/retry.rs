@@ -56,3 +56,56 @@ impl Backoff {
         if at < deadline { Ok(()) } else { Err(Failure::passing("the receiver asked to wait")) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open() -> (watch::Sender<bool>, watch::Receiver<bool>) {
+        watch::channel(false)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_grow_and_differ() {
+        let (_sender, mut closing) = open();
+        let mut pauses = Vec::new();
+        let mut backoff = Backoff::default();
+        for _ in 0..50 {
+            backoff.failed(None);
+            let before = Instant::now();
+            backoff.pause(before + Duration::from_secs(60), &mut closing).await.unwrap();
+            pauses.push(before.elapsed().as_secs_f64());
+        }
+        assert!(pauses[0] < 0.76, "{pauses:?}");
+        let late = &pauses[10..];
+        assert!(late.iter().all(|pause| (2.49..=7.51).contains(pause)), "{late:?}");
+        let mean = late.iter().sum::<f64>() / late.len() as f64;
+        let variance = late.iter().map(|one| (one - mean).powi(2)).sum::<f64>() / late.len() as f64;
+        assert!(variance.sqrt() / mean > 0.1, "{late:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_receiver_has_the_time_that_it_asked_for() {
+        let (_sender, mut closing) = open();
+        let mut backoff = Backoff::default();
+        backoff.failed(Some(Duration::from_secs(20)));
+        let before = Instant::now();
+        let soon = before + Duration::from_secs(10);
+        assert!(!backoff.fits(soon));
+        backoff.pause(soon, &mut closing).await.unwrap_err();
+        assert_eq!(before.elapsed().as_secs(), 10);
+        backoff.pause(before + Duration::from_secs(60), &mut closing).await.unwrap();
+        assert!(before.elapsed() >= Duration::from_secs(20));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_shutdown_waits_for_no_pause() {
+        let (sender, mut closing) = open();
+        let mut backoff = Backoff::default();
+        backoff.failed(Some(Duration::from_secs(20)));
+        sender.send_replace(true);
+        let before = Instant::now();
+        backoff.pause(before + Duration::from_secs(60), &mut closing).await.unwrap();
+        assert!(before.elapsed().is_zero());
+    }
+}

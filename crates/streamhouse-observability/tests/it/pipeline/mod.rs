@@ -1,6 +1,7 @@
 //! The pipeline against an OTLP receiver in this process.
 
 mod deliver;
+mod environment;
 mod faults;
 mod shutdown;
 
