@@ -43,6 +43,7 @@ pub enum Fault {
 #[derive(Debug)]
 pub struct OtlpReceiver {
     address: SocketAddr,
+    scheme: &'static str,
     shared: Arc<Shared>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -79,6 +80,18 @@ impl OtlpReceiver {
 
     /// Starts a receiver at `address`: a receiver that comes back.
     pub fn start_at(address: SocketAddr) -> Self {
+        Self::start_with(address, None)
+    }
+
+    /// Starts a receiver that speaks TLS, on a free port of the loopback interface.
+    pub fn start_tls(tls: rustls::ServerConfig) -> Self {
+        let mut tls = tls;
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Self::start_with(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), Some(Arc::new(tls)))
+    }
+
+    fn start_with(address: SocketAddr, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let shared = Arc::<Shared>::default();
         let (stop, stopped) = oneshot::channel();
         let (bound, address_of) = std::sync::mpsc::channel();
@@ -90,13 +103,13 @@ impl OtlpReceiver {
                 let listener = TcpListener::bind(address).await.expect("the port is free");
                 let _ = bound.send(listener.local_addr().expect("a bound address"));
                 tokio::select! {
-                    () = serve::serve(listener, serving) => {}
+                    () = serve::serve(listener, tls, serving) => {}
                     _ = stopped => {}
                 }
             });
         });
         let address = address_of.recv().expect("the receiver has started");
-        Self { address, shared, stop: Some(stop), thread: Some(thread) }
+        Self { address, scheme, shared, stop: Some(stop), thread: Some(thread) }
     }
 
     /// Where it listens.
@@ -106,7 +119,7 @@ impl OtlpReceiver {
 
     /// The endpoint to configure, for both protocols.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.scheme, self.address)
     }
 
     /// From now on the receiver answers like this.

@@ -28,16 +28,23 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 };
 use prost::Message;
 use std::io::Read;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 /// Serves until dropped.
-pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+pub(super) async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    shared: Arc<Shared>,
+) {
     let service = Service(shared);
     macro_rules! grpc {
         ($server:ident) => {
@@ -55,7 +62,32 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         let take = move |request| async move { service.http(signal, request).await };
         router = router.route(path(signal), post(take));
     }
-    let _ = axum::serve(listener, router.layer(DefaultBodyLimit::disable())).await;
+    let router = router.layer(DefaultBodyLimit::disable());
+    let _ = match tls {
+        None => axum::serve(listener, router).await,
+        Some(tls) => axum::serve(TlsListener(listener, tls.into()), router).await,
+    };
+}
+
+/// Accepts connections one after the other; one whose handshake fails is gone.
+struct TlsListener(TcpListener, TlsAcceptor);
+
+impl axum::serve::Listener for TlsListener {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
+        loop {
+            let (stream, address) = axum::serve::Listener::accept(&mut self.0).await;
+            if let Ok(stream) = self.1.accept(stream).await {
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
 }
 
 #[derive(Clone)]

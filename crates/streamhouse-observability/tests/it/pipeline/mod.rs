@@ -4,6 +4,7 @@ mod deliver;
 mod environment;
 mod faults;
 mod shutdown;
+mod tls;
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use std::time::Duration;
