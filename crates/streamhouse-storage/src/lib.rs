@@ -10,7 +10,7 @@ pub mod object_store;
 mod partitions;
 mod reader;
 pub mod segment;
-#[cfg(any(test, feature = "testing"))]
+#[cfg(feature = "testing")]
 pub mod testing;
 mod writer_pool;
 

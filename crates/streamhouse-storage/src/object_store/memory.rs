@@ -51,6 +51,7 @@ impl ObjectStore for MemoryStore {
 
     async fn get(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
         name::check(Operation::Get, name)?;
+        name::check_range(name, &range)?;
         let object = self.find(Operation::Get, name)?;
         let within = |at: u64| usize::try_from(at).ok().filter(|at| *at <= object.len());
         match (within(range.start), within(range.end)) {

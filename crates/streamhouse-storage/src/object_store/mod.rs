@@ -1,9 +1,19 @@
 //! The object store: one narrow trait, a backend for each kind of store, decorators around them.
 
+mod config;
+mod local;
 mod memory;
+mod metered;
 mod name;
+mod resilient;
+mod s3;
 
+pub use config::{ObjectStoreConfig, ObjectStoreUrl, OpenError, S3Config, Secret, open};
+pub use local::LocalStore;
 pub use memory::MemoryStore;
+pub use metered::{Deadlines, Metered};
+pub use resilient::{Budgets, Resilient};
+pub use s3::S3Store;
 
 use crate::error::StoreError;
 use async_trait::async_trait;
@@ -33,7 +43,7 @@ pub struct ObjectMeta {
 pub trait ObjectStore: fmt::Debug + Send + Sync + 'static {
     /// Stores the concatenation of `body`, durably, before it returns.
     async fn put(&self, name: &str, body: &[Bytes]) -> Result<(), StoreError>;
-    /// Reads exactly `range`; one that does not lie within the object is an error.
+    /// Reads exactly `range`; one that is empty or leaves the object is an error.
     async fn get(&self, name: &str, range: Range<u64>) -> Result<Bytes, StoreError>;
     /// Size and existence.
     async fn head(&self, name: &str) -> Result<ObjectMeta, StoreError>;

@@ -1,6 +1,7 @@
 //! Names of objects: what every store accepts, checked before anything is touched.
 
 use crate::error::StoreError;
+use std::ops::Range;
 use streamhouse_observability::labels::{self, Operation};
 
 /// The longest name, in bytes: a tenth of what S3 allows, and below any file system's limit.
@@ -23,6 +24,15 @@ pub(super) fn check_prefix(prefix: &str) -> Result<(), StoreError> {
         && last.len() <= MAX_PART
         && last.bytes().all(is_allowed);
     if usable { Ok(()) } else { Err(refuse(Operation::List, prefix)) }
+}
+
+/// Refuses an empty range: stores disagree about it.
+pub(super) fn check_range(name: &str, range: &Range<u64>) -> Result<(), StoreError> {
+    if range.start < range.end {
+        return Ok(());
+    }
+    let message = format!("bytes {range:?} are none");
+    Err(StoreError::new(Operation::Get, name, labels::StoreError::Invalid, message))
 }
 
 fn is_part(part: &str) -> bool {

@@ -2,6 +2,8 @@
 
 mod batch;
 mod commits;
+
+mod conformance;
 mod idempotence;
 mod segment;
 mod support;
