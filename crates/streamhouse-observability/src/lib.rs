@@ -6,6 +6,7 @@ pub mod exposition; //  how: metrics leave the process
 pub mod health; //      what: checks and their report
 pub mod instruments; // what: one table per area
 pub mod labels; //      what: the values that labels have //     how: typed handles and registry rows
+pub mod logging; //     how: events become lines and OTLP records
 pub mod pipeline; //    how: providers, exporters, shutdown
 pub mod spans; //       what: the closed list of spans
 pub mod testing; //     private pipelines for tests

@@ -24,8 +24,8 @@ pub use list::{
 };
 pub use provider::{SpanCells, Tracing, build};
 pub use request::{Arrival, Request, Requests, Sampling};
-pub(crate) use scope::with_scope;
 pub use scope::{RequestIds, carry, carry_blocking, with_partition};
+pub(crate) use scope::{ScopeValue, with_scope};
 
 use opentelemetry::trace::{SpanContext, Status, TraceContextExt};
 use tracing::Span;

@@ -12,6 +12,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use tracing::{Instrument, Span};
 
+/// What a client calls itself is cut here.
+const CLIENT_LIMIT: usize = 128;
+
 /// What the protocol calls a request.
 #[derive(Clone, Debug)]
 pub struct RequestIds {
@@ -31,6 +34,37 @@ pub(crate) struct Scope {
     pub(crate) ids: Option<RequestIds>,
     pub(crate) topic: Option<Arc<str>>,
     pub(crate) partition: Option<i32>,
+}
+
+/// A value of a scope's field.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ScopeValue<'a> {
+    Text(&'a str),
+    Number(i64),
+    Id(SpanId),
+}
+
+impl Scope {
+    /// Shows the fields that are known, with their names.
+    pub(crate) fn each(&self, mut show: impl FnMut(&'static str, ScopeValue<'_>)) {
+        if let Some(id) = self.request {
+            show("request_id", ScopeValue::Id(id));
+        }
+        if let Some(ids) = &self.ids {
+            show("api", ScopeValue::Text(ids.api));
+            show("correlation_id", ScopeValue::Number(ids.correlation_id.into()));
+            if let Some(client) = &ids.client_id {
+                let shown = client.get(..client.floor_char_boundary(CLIENT_LIMIT));
+                show("client_id", ScopeValue::Text(shown.unwrap_or_default()));
+            }
+        }
+        if let Some(topic) = &self.topic {
+            show("topic", ScopeValue::Text(topic));
+        }
+        if let Some(partition) = self.partition {
+            show("partition", ScopeValue::Number(partition.into()));
+        }
+    }
 }
 
 thread_local! {

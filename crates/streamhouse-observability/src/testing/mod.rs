@@ -12,4 +12,4 @@ mod traces;
 pub use metrics::{Seen, Series, in_memory};
 #[cfg(feature = "testing")]
 pub use pipeline::pipeline;
-pub use traces::{Traces, traces, traces_with};
+pub use traces::{Traces, telemetry, traces, traces_with};

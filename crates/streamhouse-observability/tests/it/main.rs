@@ -1,5 +1,9 @@
 //! Tests of the crate as its users see it.
 
+mod child;
+mod log_sinks;
+mod logs;
 mod pipeline;
 mod metrics;
+mod propagation;
 mod spans;
