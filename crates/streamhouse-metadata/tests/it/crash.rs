@@ -117,8 +117,7 @@ async fn a_dropped_commit_happens_whole_or_not_at_all() {
         let segment = segment(&blocks);
         let segments = std::slice::from_ref(&segment);
         // Drop the call after some polls, at whatever point it has reached.
-        let call = store.commit(segments);
-        tokio::pin!(call);
+        let mut call = store.commit(segments);
         for _ in 0..polls {
             if futures_util::poll!(&mut call).is_ready() {
                 break;
