@@ -63,7 +63,7 @@ crate::instruments! {
     pub struct ServiceMetrics("streamhouse") {
         /// Always 1: the label carries the version.
         build: Gauge<Version> = "{build}", name = "streamhouse.build.info";
-        /// 1 while the component's probe passes, else 0.
+        /// 1 while the component is well by its last verdicts, else 0.
         health: Gauge<Component> = "{status}", name = "streamhouse.health.status";
         /// Time since the component's last verdict.
         health_age: FloatGauge<Component> = "s", name = "streamhouse.health.age";

@@ -45,8 +45,9 @@ impl Seen {
         self.matching(name, labels).map(|series| series.value).reduce(|sum, value| sum + value)
     }
 
-    /// Every series of an instrument.
+    /// Every series of an instrument, brought up to date as before any collect.
     pub fn series(&self, name: &str) -> Vec<Series> {
+        self.metrics.declare().refresh();
         let declared = self.declared(name);
         match &declared.source {
             Source::Cells(family) => {

@@ -1,6 +1,7 @@
 //! Tests of the crate as its users see it.
 
 mod child;
+mod health;
 mod log_sinks;
 mod logs;
 mod pipeline;
