@@ -8,11 +8,6 @@ thread_local! {
     static SECOND: Cell<(u64, [u8; 20])> = const { Cell::new((u64::MAX, [b' '; 20])) };
 }
 
-/// Seconds since 1970; 0 before.
-pub(super) fn seconds(now: SystemTime) -> u64 {
-    now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
 /// Appends `2024-02-29T12:00:00.000001Z`.
 pub(super) fn write(out: &mut Vec<u8>, now: SystemTime) {
     let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
