@@ -1,6 +1,7 @@
 //! Telemetry for StreamHouse: what is measured, and how it leaves the process.
 //!
 //! Invariant: depends on no StreamHouse crate. Invariant: recording cannot fail its caller.
+mod clock; //           time as text
 pub mod declare;
 pub mod exposition; //  how: metrics leave the process
 pub mod health; //      what: checks and their report

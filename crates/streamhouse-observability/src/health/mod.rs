@@ -6,7 +6,6 @@
 //! Invariant: an answer waits for nothing, whatever its dependencies do.
 //! Invariant: liveness depends on no check; a failing dependency restarts nobody.
 
-mod clock;
 mod heartbeat;
 mod prober;
 mod report;

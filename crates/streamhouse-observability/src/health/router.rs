@@ -1,7 +1,8 @@
 //! The three endpoints.
 
+use super::Health;
 use super::report::{Alive, Report};
-use super::{Health, clock};
+use crate::clock;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};

@@ -1,7 +1,7 @@
 //! An event as a line: JSON for machines, text for people.
 
-use super::clock;
 use super::escape::{Escape, Style, escape};
+use crate::clock;
 use crate::spans::{ScopeValue, with_scope};
 use opentelemetry::Context;
 use opentelemetry::trace::{SpanId, TraceContextExt, TraceId};

@@ -7,7 +7,6 @@
 //! Invariant: one event is one line, whatever is in it. Invariant: logging never waits for its
 //! sink and never panics; every line that is not written is counted.
 
-mod clock;
 mod escape;
 mod filter;
 mod limit;
@@ -194,7 +193,7 @@ struct Lines {
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
         let now = SystemTime::now();
-        if !self.limit.admits(event.metadata(), clock::seconds(now)) {
+        if !self.limit.admits(event.metadata(), crate::clock::seconds(now)) {
             // A line about each of them would say more than the limit allows.
             self.queue.suppressed(limit::is_sdk(event.metadata()));
             return;

@@ -4,7 +4,7 @@ mod child;
 mod health;
 mod log_sinks;
 mod logs;
-mod pipeline;
 mod metrics;
+mod pipeline;
 mod propagation;
 mod spans;

@@ -1,4 +1,4 @@
-//! Time as log lines show it: RFC 3339 in UTC, with microseconds.
+//! Time as log lines and health answers show it: RFC 3339 in UTC, with microseconds.
 
 use std::cell::Cell;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,12 +9,12 @@ thread_local! {
 }
 
 /// Seconds since 1970; 0 before.
-pub(super) fn seconds(now: SystemTime) -> u64 {
+pub(crate) fn seconds(now: SystemTime) -> u64 {
     now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Appends `2024-02-29T12:00:00.000001Z`.
-pub(super) fn write(out: &mut Vec<u8>, now: SystemTime) {
+pub(crate) fn write(out: &mut Vec<u8>, now: SystemTime) {
     let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     let second = since.as_secs();
     let (cached, mut text) = SECOND.get();
