@@ -197,3 +197,116 @@ impl Check for Cache {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::StoreError;
+    use streamhouse_observability::labels;
+    use streamhouse_observability::testing::{Seen, in_memory};
+
+    fn cache(capacity: u64) -> (Cache, Seen) {
+        let (declare, seen) = in_memory();
+        (Cache::new(capacity, &CacheMetrics::declare(&declare)), seen)
+    }
+
+    fn put(cache: &Cache, object: &str, bytes: usize) {
+        let block = Bytes::from(vec![7; bytes]);
+        cache.insert(&object.into(), 0, bytes, [block].iter());
+    }
+
+    async fn get(cache: &Cache, object: &str, bytes: usize) -> Result<Bytes, ReadError> {
+        let block = Bytes::from(vec![7; bytes]);
+        let crc = crc_fast::crc32_iscsi(&block);
+        cache.get_or_read(&object.into(), 0, crc, async { Ok(block) }).await
+    }
+
+    fn assert_exact(cache: &Cache, seen: &Seen) {
+        assert_eq!(seen.value("streamhouse.cache.size", &[]), Some(cache.bytes() as f64));
+    }
+
+    #[tokio::test]
+    async fn bytes_are_bounded_and_size_and_evictions_are_exact() {
+        let (cache, seen) = cache(100_000);
+        for n in 0..500 {
+            put(&cache, &format!("written/{n}"), 1_000 + n);
+            get(&cache, &format!("read/{n}"), 1_000 + n).await.unwrap();
+            assert!(cache.bytes() <= 100_000);
+            assert_exact(&cache, &seen);
+        }
+        let held = cache.blocks.len() as u64;
+        assert_eq!(seen.count("streamhouse.cache.evictions", &[]), 1_000 - held);
+        assert_eq!(seen.count("streamhouse.cache.misses", &[]), 500);
+    }
+
+    #[tokio::test]
+    async fn what_was_just_written_is_there_however_often_other_blocks_are_read() {
+        let (cache, seen) = cache(1_000_000);
+        for n in 0..90 {
+            get(&cache, &format!("popular/{n}"), 10_000).await.unwrap();
+        }
+        for n in 0..300 {
+            for popular in 0..5 {
+                get(&cache, &format!("popular/{popular}"), 10_000).await.unwrap();
+            }
+            put(&cache, &format!("tail/{n}"), 10_000);
+            let misses = seen.count("streamhouse.cache.misses", &[]);
+            for back in (0..20).filter(|back| *back <= n) {
+                get(&cache, &format!("tail/{}", n - back), 10_000).await.unwrap();
+            }
+            assert_eq!(seen.count("streamhouse.cache.misses", &[]), misses, "after {n}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_block_that_is_written_twice_is_held_once() {
+        let (cache, seen) = cache(100_000);
+        put(&cache, "twice", 1_000);
+        put(&cache, "twice", 1_000);
+        assert_eq!(cache.bytes(), 1_000);
+        assert_exact(&cache, &seen);
+    }
+
+    #[tokio::test]
+    async fn a_block_larger_than_the_cache_is_served_and_not_held() {
+        let (cache, seen) = cache(10_000);
+        put(&cache, "large", 20_000);
+        assert_eq!(get(&cache, "large", 20_000).await.unwrap().len(), 20_000);
+        assert_eq!(cache.bytes(), 0);
+        assert_exact(&cache, &seen);
+        assert_eq!(seen.count("streamhouse.cache.evictions", &[]), 0);
+    }
+
+    #[tokio::test]
+    async fn a_failed_read_leaves_the_place_to_the_next_reader() {
+        let (cache, seen) = cache(10_000);
+        let failure =
+            StoreError::new(labels::Operation::Get, "o", labels::StoreError::Timeout, "slow");
+        let failed = cache.get_or_read(&"o".into(), 0, 0, async { Err(failure.into()) }).await;
+        assert!(matches!(failed, Err(ReadError::Store(_))), "{failed:?}");
+        get(&cache, "o", 100).await.unwrap();
+        get(&cache, "o", 100).await.unwrap();
+        assert_eq!(seen.count("streamhouse.cache.misses", &[]), 2);
+        assert_eq!(seen.count("streamhouse.cache.hits", &[]), 1);
+    }
+
+    #[tokio::test]
+    async fn a_block_with_a_wrong_checksum_does_not_enter() {
+        let (cache, _) = cache(10_000);
+        let read = async { Ok(Bytes::from_static(b"damaged")) };
+        let damaged = cache.get_or_read(&"o".into(), 0, 1, read).await;
+        assert!(matches!(damaged, Err(ReadError::Corrupt { .. })), "{damaged:?}");
+        assert_eq!(cache.bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_cache_keeps_no_memory_but_its_own() {
+        let (cache, _) = cache(10_000);
+        let frame = Bytes::from(vec![7; 5_000]);
+        let slice = frame.slice(10..20);
+        let crc = crc_fast::crc32_iscsi(&slice);
+        cache.insert(&"written".into(), 0, 10, [slice.clone()].iter());
+        cache.get_or_read(&"read".into(), 0, crc, async { Ok(slice) }).await.unwrap();
+        assert!(frame.is_unique());
+    }
+}

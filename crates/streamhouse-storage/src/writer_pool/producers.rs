@@ -160,3 +160,133 @@ fn is_later(sequence: i32, other: i32) -> bool {
 fn after(sequence: i32, records: i32) -> i32 {
     sequence.wrapping_add(records) & i32::MAX
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use streamhouse_metadata::TopicId;
+    use tokio::time::advance;
+    use uuid::Uuid;
+
+    const AT: TopicPartition = TopicPartition { topic: TopicId(Uuid::nil()), partition: 0 };
+
+    fn claim(sequence: i32) -> ProducerBatch {
+        of(1, 0, sequence)
+    }
+
+    fn of(id: i64, epoch: i16, sequence: i32) -> ProducerBatch {
+        ProducerBatch { id, epoch, sequence }
+    }
+
+    fn is_gap(error: &AppendError) -> bool {
+        matches!(error, AppendError::Rejected(Rejection::OutOfOrder { .. }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_before_a_failed_sequence_is_let_through_and_what_comes_after_is_not() {
+        let mut producers = Producers::new();
+        producers.failed(AT, claim(5));
+        assert!(!producers.admit(AT, claim(10)));
+        assert!(producers.admit(AT, claim(0)), "it may be a repetition");
+        assert!(!producers.admit(AT, claim(10)));
+        assert!(producers.admit(AT, claim(5)));
+        assert!(producers.admit(AT, claim(10)), "its predecessor is in the same commit or before");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_several_failures_the_earliest_must_return_also_where_sequences_begin_anew() {
+        let mut producers = Producers::new();
+        for sequence in [i32::MAX - 1, 3, 0] {
+            producers.failed(AT, claim(sequence));
+        }
+        assert!(!producers.admit(AT, claim(0)));
+        assert!(!producers.admit(AT, claim(3)));
+        assert!(producers.admit(AT, claim(i32::MAX - 1)));
+        assert!(producers.admit(AT, claim(0)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_commit_of_the_failed_sequence_ends_the_failure_and_no_other_commit_does() {
+        let mut producers = Producers::new();
+        producers.failed(AT, claim(5));
+        producers.committed(AT, claim(0), 5);
+        assert!(!producers.admit(AT, claim(10)));
+        producers.committed(AT, claim(5), 5);
+        assert!(producers.admit(AT, claim(10)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_keeps_others_out_for_a_limited_time_and_is_not_forgotten_by_then() {
+        let mut producers = Producers::new();
+        producers.committed(AT, claim(0), 5);
+        producers.failed(AT, claim(5));
+        advance(HOLD).await;
+        assert!(producers.admit(AT, claim(10)));
+        let told = producers.explain(AT, claim(10), Rejection::OutOfOrder { expected: 5 });
+        assert!(matches!(told, AppendError::PredecessorFailed), "{told:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_gap_is_told_only_after_a_commit_without_failure() {
+        let expected = 5;
+        let mut producers = Producers::new();
+        let told = producers.explain(AT, claim(10), Rejection::OutOfOrder { expected });
+        assert!(!is_gap(&told), "nothing is known: {told:?}");
+        producers.committed(AT, claim(0), 5);
+        let told = producers.explain(AT, claim(10), Rejection::OutOfOrder { expected });
+        assert!(is_gap(&told), "{told:?}");
+        let told = producers.explain(AT, claim(10), Rejection::OutOfOrder { expected: 9 });
+        assert!(!is_gap(&told), "another agent went on: {told:?}");
+        producers.failed(AT, claim(5));
+        producers.committed(AT, claim(5), 5);
+        let told = producers.explain(AT, claim(20), Rejection::OutOfOrder { expected: 10 });
+        assert!(!is_gap(&told), "a failure was seen: {told:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_that_the_commit_turned_away_is_a_failure_for_its_successors() {
+        let mut producers = Producers::new();
+        producers.committed(AT, claim(0), 5);
+        let told = producers.explain(AT, claim(5), Rejection::StaleSegment);
+        assert!(matches!(told, AppendError::Rejected(Rejection::StaleSegment)), "{told:?}");
+        assert!(!producers.admit(AT, claim(10)));
+        let told = producers.explain(AT, claim(10), Rejection::OutOfOrder { expected: 5 });
+        assert!(!is_gap(&told), "{told:?}");
+        let told = producers.explain(AT, claim(10), Rejection::UnknownProducer);
+        assert!(matches!(told, AppendError::PredecessorFailed), "{told:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_epoch_knows_nothing_of_the_one_before_and_nothing_is_learned_from_it() {
+        let mut producers = Producers::new();
+        producers.failed(AT, of(1, 3, 5));
+        assert!(producers.admit(AT, of(1, 4, 10)));
+        producers.failed(AT, of(1, 3, 5));
+        assert!(producers.admit(AT, of(1, 4, 10)), "a late failure of the former epoch");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn memory_is_bounded_and_what_is_used_stays() {
+        let mut producers = Producers::new();
+        producers.failed(AT, claim(5));
+        for id in 2..4 * GENERATION as i64 {
+            producers.failed(AT, of(id, 0, 0));
+            if id % 1000 == 0 {
+                assert!(!producers.admit(AT, claim(10)), "it is used, and forgotten");
+            }
+        }
+        assert!(producers.young.len() + producers.old.len() <= 2 * GENERATION + 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_idle_is_forgotten() {
+        let mut producers = Producers::new();
+        producers.failed(AT, claim(5));
+        advance(LIFE).await;
+        assert!(producers.admit(AT, of(2, 0, 0)));
+        assert_eq!(producers.old.len(), 1);
+        advance(LIFE).await;
+        assert!(producers.admit(AT, of(2, 0, 0)));
+        assert_eq!(producers.old.len() + producers.young.len(), 0);
+    }
+}
