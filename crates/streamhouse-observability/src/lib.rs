@@ -9,6 +9,7 @@ pub mod instruments; // what: one table per area
 pub mod labels; //      what: the values that labels have //     how: typed handles and registry rows
 pub mod logging; //     how: events become lines and OTLP records
 pub mod pipeline; //    how: providers, exporters, shutdown
+pub mod process; //     what: CPU, memory, disk, network, the runtime
 pub mod spans; //       what: the closed list of spans
 pub mod testing; //     private pipelines for tests
 

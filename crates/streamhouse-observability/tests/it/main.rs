@@ -6,5 +6,6 @@ mod log_sinks;
 mod logs;
 mod metrics;
 mod pipeline;
+mod process;
 mod propagation;
 mod spans;
