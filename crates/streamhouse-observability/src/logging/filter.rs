@@ -78,7 +78,7 @@ struct Control {
 }
 
 impl LogControl {
-    pub(super) fn new(filter: &str) -> Result<Self, FilterError> {
+    pub(crate) fn new(filter: &str) -> Result<Self, FilterError> {
         let (lines, records) = parse(filter)?;
         Ok(Self(Arc::new(Control {
             given: Mutex::new(filter.to_owned()),

@@ -4,6 +4,7 @@
 use super::secret::Headers;
 use crate::exposition::Mode;
 use crate::labels::Signal;
+use crate::logging::LogConfig;
 use crate::spans::Sampling;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,8 +21,13 @@ pub struct Config {
     pub otlp: Otlp,
     /// Spans.
     pub traces: Traces,
-    /// Log records over OTLP. (Lines on standard error are not configured here.)
+    /// Log records over OTLP.
     pub logs: Logs,
+    /// Log lines, and the filter that lines and records share. Service, instance and terminal
+    /// are filled in at the start. `RUST_LOG` sets the filter.
+    pub log: LogConfig,
+    /// Whether log lines are written, to standard error. Default: true.
+    pub log_lines: bool,
     /// Metrics over OTLP.
     pub metrics: Metrics,
     /// How trace context crosses processes. Default: W3C trace context.
@@ -32,10 +38,13 @@ pub struct Config {
 impl Config {
     /// The defaults of the service `name`, whose version is `version`.
     pub fn new(name: impl Into<String>, version: impl Into<String>) -> Self {
+        let name = name.into();
         Self {
             disabled: false,
+            log: LogConfig::new(name.clone(), ""),
+            log_lines: true,
             service: Service {
-                name: name.into(),
+                name,
                 version: version.into(),
                 instance: None,
                 attributes: Vec::new(),

@@ -6,13 +6,14 @@ use super::config::{Batch, Compression, Config, Exporter, Otlp, Propagator, Prot
 use super::destination;
 use super::error::ConfigError;
 use super::secret::Headers;
+use crate::logging::LogControl;
 use crate::spans::Sampling;
 use std::time::Duration;
 
 type Result<T> = std::result::Result<T, ConfigError>;
 
 impl Config {
-    /// Lays the OpenTelemetry variables that `get` knows over `defaults`. An empty value counts
+    /// Lays the OpenTelemetry variables and `RUST_LOG`, as `get` knows them, over `defaults`. An empty value counts
     /// as unset.
     /// # Errors
     /// A value that cannot be meant: the error names variable, value, and what is accepted.
@@ -34,6 +35,8 @@ impl Config {
         batch(&env, "OTEL_BLRP_", &mut config.logs.batch)?;
         env.set("OTEL_METRIC_EXPORT_INTERVAL", positive_millis, &mut config.metrics.interval)?;
         env.set(TEMPORALITY, cumulative, &mut ())?;
+        env.set("RUST_LOG", |filter| Ok(filter.to_owned()), &mut config.log.filter)?;
+        LogControl::new(&config.log.filter)?;
         destination::check(&config)?;
         Ok(config)
     }

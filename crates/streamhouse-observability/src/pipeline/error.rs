@@ -1,5 +1,7 @@
 //! What can be wrong with a configuration or a start.
 
+use crate::logging::FilterError;
+
 /// A setting that cannot be meant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{variable} is `{value}`: {accepted}")]
@@ -19,6 +21,13 @@ impl ConfigError {
         accepted: impl Into<String>,
     ) -> Self {
         Self { variable: variable.into(), value: value.into(), accepted: accepted.into() }
+    }
+}
+
+impl From<FilterError> for ConfigError {
+    fn from(error: FilterError) -> Self {
+        let accepted = format!("{}; write it like info,streamhouse=debug", error.reason);
+        Self::new("RUST_LOG", error.filter, accepted)
     }
 }
 

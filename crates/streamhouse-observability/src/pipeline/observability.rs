@@ -1,22 +1,21 @@
 //! The whole pipeline, from start to shutdown.
 
 use super::config::Config;
-use super::error::StartError;
+use super::error::{ConfigError, StartError};
 use super::providers::{Providers, propagator};
-use super::resource;
+use super::resource::{self, About};
 use super::running::{Running, ShutdownReport};
 use super::{destination, ledger::SignalReport};
 use crate::declare::Declare;
 use crate::exposition::{Exposition, Metrics, Mode};
 use crate::instruments::TelemetryMetrics;
 use crate::labels::Signal;
+use crate::logging::{self, LogCells, LogConfig, LogControl, LogError, LogGuard, Logging};
 use crate::spans::Requests;
 use opentelemetry::global;
-use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
-use opentelemetry_sdk::logs::SdkLoggerProvider;
-use std::time::Duration;
+use std::io::Write;
+use std::time::{Duration, Instant};
 use tracing::Subscriber;
-use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
@@ -26,6 +25,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 const ON_DROP: Duration = Duration::from_secs(2);
 
 pub(crate) type Layers<S> = Vec<Box<dyn Layer<S> + Send + Sync>>;
+
+/// How long the last log lines have at least, when the deadline has passed.
+const LAST_LINES: Duration = Duration::from_millis(50);
 
 /// Whether a pipeline is the process' own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,16 +42,17 @@ pub(crate) enum Install {
 #[derive(Debug)]
 pub struct Observability {
     metrics: Metrics,
+    exposition: Exposition,
     requests: Requests,
-    /// Kept, because a provider's drop would end its instruments.
-    _logger: Option<SdkLoggerProvider>,
+    control: LogControl,
+    lines: Option<LogGuard>,
     running: Option<Running>,
     problems: Vec<String>,
 }
 
 impl Observability {
     /// Starts telemetry and installs it for the whole process: the global meter and tracer
-    /// providers, the propagator, the `tracing` subscriber.
+    /// providers, the propagator, the `tracing` subscriber, and a hook that logs panics.
     ///
     /// What cannot be exported for want of a file or a thread is left out with a warning; the rest
     /// works. Instruments made before this call stay silent for ever.
@@ -60,9 +63,10 @@ impl Observability {
         if tracing::dispatcher::has_been_set() {
             return Err(StartError::SubscriberInstalled);
         }
-        let (observability, layers) = Self::layers(config)?;
+        let (observability, layers) = Self::build(config, Install::Globally)?;
         let installed = tracing_subscriber::registry().with(layers).try_init();
         installed.map_err(|_| StartError::SubscriberInstalled)?;
+        logging::log_panics();
         for problem in &observability.problems {
             tracing::warn!(problem, "telemetry works in this process only");
         }
@@ -90,7 +94,7 @@ impl Observability {
         S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
     {
         destination::check(&config)?;
-        let about = resource::build(&config.service);
+        let About { resource: about, instance } = resource::build(&config.service);
         let mut problems = Vec::new();
         let metrics =
             Metrics::build(about.clone(), config.metrics.exposition).or_else(|error| {
@@ -112,7 +116,7 @@ impl Observability {
         let tracing = providers.traces()?;
         let logger = providers.logs()?;
         providers.push_metrics()?;
-        let Providers { running, problems, .. } = providers;
+        let Providers { running, mut problems, .. } = providers;
 
         let mut layers: Layers<S> = Vec::new();
         if let Some(tracing) = &tracing {
@@ -121,12 +125,25 @@ impl Observability {
             }
             layers.push(Box::new(tracing.layer()));
         }
-        if let Some(logger) = &logger {
-            let bridge = OpenTelemetryTracingBridge::new(logger);
-            layers.push(Box::new(bridge.with_filter(LevelFilter::INFO)));
+        let (control, lines) = lines(&config, instance, metrics.telemetry(), &mut problems)?;
+        if let Some(logging) = &lines {
+            if config.log_lines {
+                layers.push(Box::new(logging.layer()));
+            }
+            if let Some(logger) = &logger {
+                layers.push(Box::new(logging.records(logger)));
+            }
         }
-        let requests = tracing.map_or_else(Requests::untraced, |tracing| tracing.requests);
-        Ok((Self { metrics, requests, _logger: logger, running, problems }, layers))
+        let observability = Self {
+            exposition: metrics.exposition(),
+            metrics,
+            requests: tracing.map_or_else(Requests::untraced, |tracing| tracing.requests),
+            control,
+            lines: lines.map(|logging| logging.guard),
+            running,
+            problems,
+        };
+        Ok((observability, layers))
     }
 
     /// Where instruments are declared.
@@ -136,7 +153,12 @@ impl Observability {
 
     /// What serves `/metrics`.
     pub fn exposition(&self) -> Exposition {
-        self.metrics.exposition()
+        self.exposition.clone()
+    }
+
+    /// Shows and changes the filter of log lines and records.
+    pub fn log_control(&self) -> LogControl {
+        self.control.clone()
     }
 
     /// The gate of requests: ids for each, spans for the sampled.
@@ -167,12 +189,47 @@ impl Observability {
     }
 
     fn stop(&mut self, deadline: Duration) -> ShutdownReport {
-        self.running.take().map(|running| running.shutdown(deadline)).unwrap_or_default()
+        let start = Instant::now();
+        let mut report = match self.running.take() {
+            Some(running) => running.shutdown(deadline),
+            None => ShutdownReport { in_time: true, ..ShutdownReport::default() },
+        };
+        if let Some(lines) = self.lines.take() {
+            // Lines were written meanwhile; only those about the shutdown itself are new.
+            let left = deadline.saturating_sub(start.elapsed()).max(LAST_LINES);
+            report.in_time &= lines.shutdown(left);
+        }
+        report.took = start.elapsed();
+        report
     }
 }
 
 impl Drop for Observability {
     fn drop(&mut self) {
         self.stop(ON_DROP);
+    }
+}
+
+/// Logging, and the control of its filter. Without a thread to write lines there is the control
+/// alone.
+fn lines(
+    config: &Config,
+    instance: String,
+    telemetry: &TelemetryMetrics,
+    problems: &mut Vec<String>,
+) -> Result<(LogControl, Option<Logging>), ConfigError> {
+    let (sink, terminal) = match config.log_lines {
+        true => logging::standard_error(),
+        false => (Box::new(std::io::sink()) as Box<dyn Write + Send>, false),
+    };
+    let service = config.service.name.clone();
+    let about = LogConfig { service, instance, terminal, ..config.log.clone() };
+    match logging::build(&about, sink, LogCells::new(telemetry)) {
+        Ok(logging) => Ok((logging.control.clone(), Some(logging))),
+        Err(LogError::Filter(error)) => Err(error.into()),
+        Err(error) => {
+            problems.push(error.to_string());
+            Ok((LogControl::new(&config.log.filter)?, None))
+        }
     }
 }

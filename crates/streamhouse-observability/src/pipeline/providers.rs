@@ -11,6 +11,7 @@ use super::{push, running::Running};
 use crate::declare::ClosedLabel;
 use crate::exposition::Metrics;
 use crate::labels::Signal;
+use crate::logging::RecordIds;
 use crate::spans::{self, SpanCells, Tracing};
 use opentelemetry::propagation::{TextMapCompositePropagator, TextMapPropagator};
 use opentelemetry_sdk::Resource;
@@ -98,6 +99,7 @@ impl Providers<'_> {
         running.spawn(ledger, queue.clone().run(exporter, encode, running.closing()));
         let provider = SdkLoggerProvider::builder()
             .with_resource(self.resource.clone())
+            .with_log_processor(RecordIds)
             .with_log_processor(QueueLogs(queue))
             .build();
         Ok(Some(provider))

@@ -5,11 +5,17 @@ use opentelemetry::KeyValue;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::resource::TelemetryResourceDetector;
 
+/// Who the telemetry is about, in all signals and on lines.
+pub(crate) struct About {
+    pub(crate) resource: Resource,
+    pub(crate) instance: String,
+}
+
 /// Builds the resource of `service`. What was configured wins over what is found out.
 ///
 /// Always there: `service.name`, `service.version`, `service.instance.id`, `process.pid`,
 /// `os.type`, `telemetry.sdk.*`; `host.name` where the system tells it.
-pub(crate) fn build(service: &Service) -> Resource {
+pub(crate) fn build(service: &Service) -> About {
     let instance = match &service.instance {
         Some(instance) => instance.clone(),
         None => uuid::Uuid::new_v4().to_string(),
@@ -26,14 +32,15 @@ pub(crate) fn build(service: &Service) -> Resource {
     let service = [
         KeyValue::new("service.name", service.name.clone()),
         KeyValue::new("service.version", service.version.clone()),
-        KeyValue::new("service.instance.id", instance),
+        KeyValue::new("service.instance.id", instance.clone()),
     ];
-    Resource::builder_empty()
+    let resource = Resource::builder_empty()
         .with_detector(Box::new(TelemetryResourceDetector))
         .with_attributes(found)
         .with_attributes(configured)
         .with_attributes(service)
-        .build()
+        .build();
+    About { resource, instance }
 }
 
 /// The operating system by its name in the semantic conventions.

@@ -220,3 +220,9 @@ fn delta_temporality_is_refused_with_the_way_out() {
     bad(variable, "delta", "cumulativetodelta");
     bad(variable, "lowmemory", "cumulativetodelta");
 }
+
+#[test]
+fn the_filter_of_logs_is_read() {
+    assert_eq!(good("RUST_LOG", "warn,streamhouse=debug").log.filter, "warn,streamhouse=debug");
+    bad("RUST_LOG", "streamhouse=loud", "write it like info,streamhouse=debug");
+}

@@ -1,8 +1,10 @@
 //! The pipeline against an OTLP receiver in this process.
 
+mod agree;
 mod deliver;
 mod environment;
 mod faults;
+mod process;
 mod shutdown;
 mod tls;
 
@@ -16,6 +18,7 @@ use tracing_subscriber::layer::SubscriberExt;
 /// Everything is sent to `endpoint`, quickly.
 fn config(endpoint: String, protocol: Protocol) -> Config {
     let mut config = Config::new("test", "1.2.3");
+    config.log_lines = false;
     config.otlp.endpoint = Some(endpoint);
     config.otlp.protocol = Some(protocol);
     config.traces.batch.delay = Duration::from_millis(20);
