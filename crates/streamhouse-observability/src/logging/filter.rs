@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tracing::level_filters::LevelFilter;
-use tracing::span;
 use tracing::subscriber::Interest;
 use tracing::{Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
@@ -18,7 +17,8 @@ pub struct FilterError {
     pub reason: String,
 }
 
-/// Which events a log layer sees. Spans are not its business.
+/// Which events a log layer sees. It sees no span: one that nobody else asks for is disabled, and
+/// costs nothing.
 #[derive(Clone, Debug)]
 pub(super) struct Levels(Arc<RwLock<EnvFilter>>);
 
@@ -34,35 +34,18 @@ impl Levels {
 
 impl<S: Subscriber> Filter<S> for Levels {
     fn enabled(&self, metadata: &Metadata<'_>, context: &Context<'_, S>) -> bool {
-        self.read(|filter| filter.enabled(metadata, context.clone()))
+        metadata.is_event() && self.read(|filter| filter.enabled(metadata, context.clone()))
     }
 
     fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
-        self.read(|filter| Filter::<S>::callsite_enabled(filter, metadata))
+        match metadata.is_event() {
+            true => self.read(|filter| Filter::<S>::callsite_enabled(filter, metadata)),
+            false => Interest::never(),
+        }
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
         self.read(EnvFilter::max_level_hint)
-    }
-
-    fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, cx: Context<'_, S>) {
-        self.read(|filter| filter.on_new_span(attributes, id, cx));
-    }
-
-    fn on_record(&self, id: &span::Id, values: &span::Record<'_>, context: Context<'_, S>) {
-        self.read(|filter| filter.on_record(id, values, context));
-    }
-
-    fn on_enter(&self, id: &span::Id, context: Context<'_, S>) {
-        self.read(|filter| filter.on_enter(id, context));
-    }
-
-    fn on_exit(&self, id: &span::Id, context: Context<'_, S>) {
-        self.read(|filter| filter.on_exit(id, context));
-    }
-
-    fn on_close(&self, id: span::Id, context: Context<'_, S>) {
-        self.read(|filter| filter.on_close(id, context));
     }
 }
 

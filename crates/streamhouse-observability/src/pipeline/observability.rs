@@ -16,6 +16,7 @@ use opentelemetry::global;
 use std::io::Write;
 use std::time::{Duration, Instant};
 use tracing::Subscriber;
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
@@ -64,7 +65,11 @@ impl Observability {
             return Err(StartError::SubscriberInstalled);
         }
         let (observability, layers) = Self::build(config, Install::Globally)?;
-        let installed = tracing_subscriber::registry().with(layers).try_init();
+        // A registry without a filter would build every span for nobody.
+        let installed = match layers.is_empty() {
+            true => tracing_subscriber::registry().with(LevelFilter::OFF).try_init(),
+            false => tracing_subscriber::registry().with(layers).try_init(),
+        };
         installed.map_err(|_| StartError::SubscriberInstalled)?;
         logging::log_panics();
         for problem in &observability.problems {

@@ -5,11 +5,9 @@
 mod metrics;
 #[cfg(feature = "testing")]
 pub mod otlp;
-#[cfg(feature = "testing")]
 mod pipeline;
 mod traces;
 
 pub use metrics::{Seen, Series, in_memory};
-#[cfg(feature = "testing")]
 pub use pipeline::pipeline;
 pub use traces::{Traces, telemetry, traces, traces_with};

@@ -62,7 +62,7 @@ fn a_second_start_is_refused_and_says_what_to_do() {
 fn without_an_endpoint_nothing_is_sent_and_nothing_is_said() {
     let lines = alone("without_an_endpoint_nothing_is_sent_and_nothing_is_said", || {
         let observability = Observability::start(Config::new("test", "0")).unwrap();
-        drop(tracing::info_span!("work"));
+        assert!(tracing::info_span!("work").is_disabled());
         let report = observability.shutdown(Duration::from_secs(20));
         assert!(report.in_time);
         assert_eq!(report.traces.created, 0);
@@ -158,4 +158,17 @@ fn a_problem_at_the_start_is_a_warning_and_the_rest_works() {
     let Some(lines) = lines else { return };
     assert_eq!(lines.lines().count(), 3, "{lines}");
     assert!(lines.lines().all(|line| line.contains("/nowhere/authority.pem")), "{lines}");
+}
+
+#[test]
+fn disabled_and_without_lines_a_span_and_an_event_cost_nothing() {
+    let lines = alone("disabled_and_without_lines_a_span_and_an_event_cost_nothing", || {
+        let mut config = Config::new("test", "0");
+        config.disabled = true;
+        config.log_lines = false;
+        let _observability = Observability::start(config).unwrap();
+        assert!(tracing::info_span!("work").is_disabled());
+        assert!(!tracing::enabled!(tracing::Level::ERROR));
+    });
+    assert_eq!(lines.as_deref().unwrap_or_default(), "");
 }
