@@ -164,7 +164,7 @@ impl SpanProcessor for Kept<SpanData> {
 
 impl LogProcessor for Kept<SdkLogRecord> {
     fn emit(&self, record: &mut SdkLogRecord, _scope: &InstrumentationScope) {
-        self.add(&[record.clone()]);
+        self.add(std::slice::from_ref(record));
     }
 
     fn force_flush(&self) -> OTelSdkResult {

@@ -1,5 +1,7 @@
 //! Tests of the crate as its users see it.
 
+#![expect(clippy::disallowed_macros, reason = "spans of other libraries are part of the tests")]
+
 mod child;
 mod health;
 mod log_sinks;

@@ -316,7 +316,6 @@ async fn nothing_is_built_outside_a_sampled_request() {
 
 #[tokio::test]
 async fn a_foreign_span_follows_the_request_and_is_counted_when_it_is_left_out() {
-    #[expect(clippy::disallowed_macros, reason = "stands for a span of another library")]
     fn foreign() -> Span {
         tracing::info_span!("foreign")
     }
