@@ -63,22 +63,14 @@ impl Exposition {
         axum::Router::new().route("/metrics", get(serve)).with_state(self.clone())
     }
 
-    /// The text of one scrape, 0.0.4. Blocks while another collect runs.
-    pub fn text(&self) -> String {
-        let mut out = self.0.buffers.take();
-        self.gather(Format::Text, &mut out);
-        let text = String::from_utf8_lossy(&out).into_owned();
-        self.0.buffers.give(out);
-        text
+    /// Appends the text of one scrape, 0.0.4, to `out`. Blocks while another collect runs.
+    pub fn write_text(&self, out: &mut Vec<u8>) {
+        self.gather(Format::Text, out);
     }
 
-    /// As [`text`](Self::text), in OpenMetrics 1.0; in bridge mode the same as there.
-    pub fn open_metrics(&self) -> String {
-        let mut out = self.0.buffers.take();
-        self.gather(Format::OpenMetrics, &mut out);
-        let text = String::from_utf8_lossy(&out).into_owned();
-        self.0.buffers.give(out);
-        text
+    /// As [`write_text`](Self::write_text), in OpenMetrics 1.0; in bridge mode the same as there.
+    pub fn write_open_metrics(&self, out: &mut Vec<u8>) {
+        self.gather(Format::OpenMetrics, out);
     }
 
     /// Whoever gathers: nobody else may, up to a limit, and nobody at all after the shutdown.
@@ -107,11 +99,12 @@ impl Exposition {
 
     fn gather(&self, format: Format, out: &mut Vec<u8>) -> Gathered {
         self.0.metrics.refresh();
+        let before = out.len();
         let gathered = match self.0.metrics.bridge() {
             None => self.0.renderer.render(&self.0.metrics, format, out),
             Some(registry) => gather_bridge(registry, out),
         };
-        self.0.metrics.note_scrape(out.len(), gathered);
+        self.0.metrics.note_scrape(out.len() - before, gathered);
         gathered
     }
 

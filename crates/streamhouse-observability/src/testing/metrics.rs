@@ -63,12 +63,16 @@ impl Seen {
 
     /// The text 0.0.4 of one scrape.
     pub fn text(&self) -> String {
-        self.metrics.exposition().text()
+        let mut out = Vec::new();
+        self.metrics.exposition().write_text(&mut out);
+        String::from_utf8_lossy(&out).into_owned()
     }
 
     /// The OpenMetrics 1.0 text of one scrape.
     pub fn open_metrics(&self) -> String {
-        self.metrics.exposition().open_metrics()
+        let mut out = Vec::new();
+        self.metrics.exposition().write_open_metrics(&mut out);
+        String::from_utf8_lossy(&out).into_owned()
     }
 
     /// The metrics behind it, for tests of exports.

@@ -1,5 +1,5 @@
 use super::open_metrics::{self, labels};
-use super::{ShopMetrics, tenant, value_of};
+use super::{ShopMetrics, tenant, text_of, value_of};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::MeterProvider;
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
@@ -64,16 +64,16 @@ fn the_native_text_equals_the_bridges_for_every_kind_of_instrument() {
     let (native, bridge) = (metrics(Mode::Native), metrics(Mode::Bridge));
     let _handles = (record_everything(&native), record_everything(&bridge));
 
-    let (ours, theirs) = (native.exposition().text(), bridge.exposition().text());
+    let (ours, theirs) = (text_of(&native), text_of(&bridge));
 
-    pretty(&ours, &theirs);
+    assert_same_lines(&ours, &theirs);
     assert!(ours.contains("streamhouse_producer_bytes_total{topic=\"orders\"} 1099511627776\n"));
     assert!(ours.contains("target_info{service_instance_id=\"a\\\"b\",service_name=\"shop\"} 1\n"));
     assert!(ours.contains("lib_calls_total{a_size=\"3\",color=\"red\"} 5\n"));
 }
 
 /// Fails with the first line that differs.
-fn pretty(ours: &str, theirs: &str) {
+fn assert_same_lines(ours: &str, theirs: &str) {
     let (ours, theirs) = (sorted(ours), sorted(theirs));
     for (our, their) in ours.iter().zip(&theirs) {
         assert_eq!(our, their);
@@ -85,7 +85,7 @@ fn pretty(ours: &str, theirs: &str) {
 fn the_families_stand_in_the_order_of_their_names() {
     let native = metrics(Mode::Native);
     let _handles = record_everything(&native);
-    let text = native.exposition().text();
+    let text = text_of(&native);
     let names: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
     assert!(names.is_sorted(), "{names:?}");
     assert!(names.contains(&"target_info gauge"));
@@ -96,7 +96,9 @@ fn open_metrics_is_well_formed_and_holds_the_same_values() {
     let native = metrics(Mode::Native);
     let _handles = record_everything(&native);
 
-    let families = open_metrics::read(&native.exposition().open_metrics());
+    let mut out = Vec::new();
+    native.exposition().write_open_metrics(&mut out);
+    let families = open_metrics::read(&String::from_utf8(out).unwrap());
 
     let bytes = &families["streamhouse_producer_bytes"];
     assert_eq!((bytes.kind.as_str(), bytes.unit.as_str()), ("counter", "bytes"));

@@ -1,4 +1,4 @@
-use super::{ShopMetrics, tenant, value_of};
+use super::{ShopMetrics, tenant, text_of, value_of};
 use opentelemetry::metrics::MeterProvider;
 use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData, ResourceMetrics};
 use std::collections::HashMap;
@@ -151,8 +151,8 @@ fn a_bridge_scrape_lets_ended_counters_go_too() {
     let metrics = Metrics::build(resource, Mode::Bridge).unwrap();
     let orders = ShopMetrics::declare(metrics.declare()).orders;
     orders.bind(&tenant("a")).add(3);
-    assert_eq!(value_of(&metrics.exposition().text(), A), Some(3.0));
-    assert_eq!(value_of(&metrics.exposition().text(), A), None);
+    assert_eq!(value_of(&text_of(&metrics), A), Some(3.0));
+    assert_eq!(value_of(&text_of(&metrics), A), None);
 }
 
 /// Series seen by one reader, over time.
@@ -185,6 +185,7 @@ fn deleting_and_creating_again_under_load_shows_no_series_twice_and_no_fall() {
     let orders = ShopMetrics::declare(&declare).orders;
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _stop = StopOnDrop(&stop);
         for _ in 0..2 {
             let (orders, stop) = (&orders, &stop);
             scope.spawn(move || {
@@ -203,15 +204,22 @@ fn deleting_and_creating_again_under_load_shows_no_series_twice_and_no_fall() {
         for _ in 0..100 {
             watched.see(scraped(&seen.text()));
         }
-        let pushed = pusher.join();
-        stop.store(true, Ordering::Relaxed);
-        pushed.unwrap();
+        pusher.join().unwrap();
     });
     for _ in 0..2 {
         push(seen.metrics(), "shop.orders");
         seen.text();
     }
     assert!(!seen.text().contains("shop_orders"), "nothing is left of what is gone");
+}
+
+/// Ends the load also when an assertion fails.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 fn churn(orders: &Counter<super::Tenant>) {
