@@ -12,8 +12,8 @@ pub struct WriterConfig {
     pub put_slots: usize,
     /// A segment of this many bytes closes at once. Default: 8 MiB.
     pub segment_bytes: usize,
-    /// How long storing one segment may take, repetitions included, before the segment fails.
-    /// Default: 5 s.
+    /// How long the object store may take to answer for one segment before the segment fails: the
+    /// last resort, above the store's own budget. Default: 6 s.
     pub put_budget: Duration,
     /// How long an unavailable metadata store is asked again before the segments fail.
     /// Default: 5 s.
@@ -34,7 +34,7 @@ impl WriterConfig {
             linger: Duration::ZERO,
             put_slots: 2,
             segment_bytes: 8 << 20,
-            put_budget: Duration::from_secs(5),
+            put_budget: Duration::from_secs(6),
             commit_budget: Duration::from_secs(5),
             commit_timeout: Duration::from_secs(10),
             stuck_after: Duration::from_secs(30),

@@ -13,7 +13,7 @@ use streamhouse_observability::spans;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tracing::{Instrument as _, Span};
+use tracing::Instrument as _;
 
 /// Closes a segment whenever one is due and a slot is free.
 pub(super) struct Flusher {
@@ -52,12 +52,8 @@ impl Flusher {
         let OpenSegment { number, builder, waiting, .. } = segment;
         let name = SegmentName::fresh(self.shared.config.agent);
         let requests: Vec<_> = waiting.iter().filter_map(|one| one.span.clone()).collect();
-        let span = if requests.is_empty() {
-            Span::none()
-        } else {
-            spans::segment_flush(&name.to_string(), builder.bytes() as i64, &requests)
-        };
-        let flush = if span.is_none() { None } else { spans::sampled_context(&span) };
+        let span = spans::segment_flush(&name.to_string(), builder.bytes() as i64, &requests);
+        let flush = spans::sampled_context(&span);
         let attempt = Attempt::begin(self.shared.meters.clone(), builder.bytes(), flush.clone());
         let (done, put) = oneshot::channel();
         let in_flight = InFlight { number, waiting, span: span.clone(), flush, attempt, put };

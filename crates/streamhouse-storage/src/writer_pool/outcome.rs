@@ -11,6 +11,8 @@ use opentelemetry::trace::SpanContext;
 use streamhouse_metadata::{
     BatchOutcome, Block, IndexRow, MetadataError, ProducerBatch, Segment, TopicPartition,
 };
+use streamhouse_observability::declare::ClosedLabel as _;
+use streamhouse_observability::spans;
 use tracing::Span;
 
 /// What the metadata store decided about a segment's batches.
@@ -103,15 +105,21 @@ pub(super) fn settle(
     producers: &mut Producers,
     partitions: &Partitions,
 ) {
-    let Candidate { waiting, flush, attempt, fate, .. } = candidate;
+    let Candidate { waiting, span, flush, attempt, fate, .. } = candidate;
     let left_out = match &fate {
-        Fate::NotStored(error) => AppendError::Store(error.clone()),
+        Fate::NotStored(error) => {
+            spans::failed(&span, error.class.as_str());
+            AppendError::Store(error.clone())
+        }
         Fate::LeftOut | Fate::Commits(..) => AppendError::PredecessorFailed,
     };
     let mut answers: Vec<Answer> = waiting.iter().map(|_| Err(left_out.clone())).collect();
     let mut committed = false;
     if let (Fate::Commits(_, places), Some((segment, decision))) = (fate, decided) {
         committed = decision.is_ok();
+        if let Err(error) = &decision {
+            spans::failed(&span, error.class().as_str());
+        }
         let told = tell(&segment, decision, &flush, producers, partitions);
         for (place, answer) in places.into_iter().zip(told) {
             if let Some(slot) = answers.get_mut(place) {

@@ -10,4 +10,5 @@ mod model;
 mod reader;
 mod segment;
 mod support;
+mod tracing;
 mod writer_pool;
