@@ -203,7 +203,7 @@ pub struct ObjectStoreConfig {
     pub url: ObjectStoreUrl,
     /// How to reach S3; unused otherwise.
     pub s3: S3Config,
-    /// How long storing one object may take, repetitions included.
+    /// How long storing one object may take, repetitions included. The store uses 95 % of it.
     pub put_budget: Duration,
 }
 
@@ -223,8 +223,11 @@ pub fn open(
     metrics: &ObjectStoreMetrics,
     config: &ObjectStoreConfig,
 ) -> Result<Arc<dyn ObjectStore>, OpenError> {
-    let deadlines = Deadlines { put: config.put_budget, other: OTHER_DEADLINE };
-    let unrepeated = Deadlines { put: config.put_budget, other: OTHER_BUDGET };
+    // Each end lies a little before the one around it, so that what is stuck fails as `timeout`
+    // where it is counted, and is not merely cancelled by a caller whose time is up.
+    let put_end = config.put_budget.mul_f64(0.95);
+    let deadlines = Deadlines { put: config.put_budget.mul_f64(0.9), other: OTHER_DEADLINE };
+    let unrepeated = Deadlines { put: put_end, other: OTHER_BUDGET };
     Ok(match &config.url {
         ObjectStoreUrl::Memory => Arc::new(Metered::new(metrics, MemoryStore::new(), unrepeated)),
         ObjectStoreUrl::Local(path) => {
@@ -234,7 +237,7 @@ pub fn open(
         }
         ObjectStoreUrl::S3 { bucket, prefix } => {
             let store = S3Store::new(bucket, prefix, &config.s3)?;
-            let budgets = Budgets { put: config.put_budget, other: OTHER_BUDGET };
+            let budgets = Budgets { put: put_end, other: OTHER_BUDGET };
             Arc::new(Resilient::new(metrics, Metered::new(metrics, store, deadlines), budgets))
         }
     })

@@ -44,7 +44,7 @@ pub struct Budgets {
 /// Repeats calls to `S` that failed for a reason that can pass, and hedges PUTs.
 ///
 /// - A call has a budget. Within it, attempts follow each other after a jittered pause that
-///   doubles each time.
+///   doubles each time; the last tenth starts none.
 /// - A PUT that takes longer than 95 % of the latest ones gets company: a second attempt with the
 ///   same name and the same bytes. The first to succeed decides, the other is dropped. So a stuck
 ///   PUT costs a delay, not a failure, and at most twice as many PUTs are under way as callers.
@@ -93,12 +93,14 @@ impl<S: ObjectStore> Resilient<S> {
             }
         };
         let end = Instant::now() + budget;
+        // An attempt with hardly any time left is only load.
+        let last_start = end - budget / 10;
         let mut running = FuturesUnordered::from_iter([attempt()]);
         let mut next = hedge.map(|delay| Instant::now() + delay);
         let mut failures = 0;
         let mut last = None;
         loop {
-            let turn = next.filter(|_| running.len() < CONCURRENT);
+            let turn = next.filter(|at| running.len() < CONCURRENT && *at <= last_start);
             tokio::select! {
                 // Results first: an attempt that ends with the budget still counts.
                 biased;
@@ -106,7 +108,7 @@ impl<S: ObjectStore> Resilient<S> {
                     Ok(value) => return Ok(value),
                     Err(error) => {
                         let resume = Instant::now() + pause(&error, failures);
-                        let is_hopeless = running.is_empty() && resume >= end;
+                        let is_hopeless = running.is_empty() && resume > last_start;
                         if is_hopeless || !error.is_retryable() {
                             return Err(error);
                         }

@@ -3,11 +3,15 @@
 
 mod batch;
 mod commits;
-
 mod conformance;
 mod idempotence;
+mod local;
+mod metered;
 mod model;
+mod opening;
 mod reader;
+mod resilient;
+mod s3;
 mod segment;
 mod support;
 mod tracing;

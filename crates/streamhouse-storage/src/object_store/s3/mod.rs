@@ -14,6 +14,7 @@ use object_store::{
     ClientOptions, GetOptions, GetRange, ObjectStore as _, ObjectStoreExt as _, PutPayload,
     RetryConfig,
 };
+use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 use streamhouse_observability::labels::{self, Operation};
@@ -25,11 +26,21 @@ const CONNECT: Duration = Duration::from_secs(2);
 ///
 /// A call is exactly one HTTP request: the client's own repetitions are off, and so are its
 /// deadlines; [`Metered`](super::Metered) and [`Resilient`](super::Resilient) have them.
-#[derive(Debug)]
 pub struct S3Store {
     client: AmazonS3,
+    bucket: String,
     /// Empty, or ends in a slash.
     prefix: String,
+}
+
+impl fmt::Debug for S3Store {
+    /// Without the client, which shows the access key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3Store")
+            .field("bucket", &self.bucket)
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
+    }
 }
 
 impl S3Store {
@@ -70,7 +81,7 @@ impl S3Store {
             "" => String::new(),
             prefix => format!("{prefix}/"),
         };
-        Ok(Self { client, prefix })
+        Ok(Self { client, bucket: bucket.to_owned(), prefix })
     }
 
     fn path(&self, operation: Operation, object: &str) -> Result<Path, StoreError> {
