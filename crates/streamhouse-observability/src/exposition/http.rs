@@ -73,6 +73,13 @@ impl Exposition {
         self.gather(Format::OpenMetrics, out);
     }
 
+    /// The text of one scrape, 0.0.4: [`write_text`](Self::write_text) for whoever has no buffer.
+    pub fn text(&self) -> String {
+        let mut out = Vec::new();
+        self.write_text(&mut out);
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
     /// Whoever gathers: nobody else may, up to a limit, and nobody at all after the shutdown.
     fn admit(&self) -> Option<OwnedSemaphorePermit> {
         let is_open = !self.0.metrics.is_shut_down();

@@ -63,9 +63,7 @@ impl Seen {
 
     /// The text 0.0.4 of one scrape.
     pub fn text(&self) -> String {
-        let mut out = Vec::new();
-        self.metrics.exposition().write_text(&mut out);
-        String::from_utf8_lossy(&out).into_owned()
+        self.metrics.exposition().text()
     }
 
     /// The OpenMetrics 1.0 text of one scrape.

@@ -1,5 +1,5 @@
 use super::open_metrics::{self, labels};
-use super::{ShopMetrics, tenant, text_of, value_of};
+use super::{ShopMetrics, tenant, value_of};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::MeterProvider;
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
@@ -64,7 +64,7 @@ fn the_native_text_equals_the_bridges_for_every_kind_of_instrument() {
     let (native, bridge) = (metrics(Mode::Native), metrics(Mode::Bridge));
     let _handles = (record_everything(&native), record_everything(&bridge));
 
-    let (ours, theirs) = (text_of(&native), text_of(&bridge));
+    let (ours, theirs) = (native.exposition().text(), bridge.exposition().text());
 
     assert_same_lines(&ours, &theirs);
     assert!(ours.contains("streamhouse_producer_bytes_total{topic=\"orders\"} 1099511627776\n"));
@@ -85,7 +85,7 @@ fn assert_same_lines(ours: &str, theirs: &str) {
 fn the_families_stand_in_the_order_of_their_names() {
     let native = metrics(Mode::Native);
     let _handles = record_everything(&native);
-    let text = text_of(&native);
+    let text = native.exposition().text();
     let names: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
     assert!(names.is_sorted(), "{names:?}");
     assert!(names.contains(&"target_info gauge"));

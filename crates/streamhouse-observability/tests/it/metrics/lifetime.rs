@@ -1,4 +1,4 @@
-use super::{ShopMetrics, tenant, text_of, value_of};
+use super::{ShopMetrics, tenant, value_of};
 use opentelemetry::metrics::MeterProvider;
 use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData, ResourceMetrics};
 use std::collections::HashMap;
@@ -151,8 +151,8 @@ fn a_bridge_scrape_lets_ended_counters_go_too() {
     let metrics = Metrics::build(resource, Mode::Bridge).unwrap();
     let orders = ShopMetrics::declare(metrics.declare()).orders;
     orders.bind(&tenant("a")).add(3);
-    assert_eq!(value_of(&text_of(&metrics), A), Some(3.0));
-    assert_eq!(value_of(&text_of(&metrics), A), None);
+    assert_eq!(value_of(&metrics.exposition().text(), A), Some(3.0));
+    assert_eq!(value_of(&metrics.exposition().text(), A), None);
 }
 
 /// Series seen by one reader, over time.

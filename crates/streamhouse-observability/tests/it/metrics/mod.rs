@@ -10,7 +10,6 @@ mod rows;
 
 use opentelemetry::StringValue;
 use streamhouse_observability::declare::{Counter, Gauge, Label};
-use streamhouse_observability::exposition::Metrics;
 
 /// A free label of another service.
 #[derive(Clone, Debug)]
@@ -51,11 +50,4 @@ streamhouse_observability::instruments! {
 pub fn value_of(text: &str, series: &str) -> Option<f64> {
     let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
     Some(line.parse().unwrap())
-}
-
-/// The text 0.0.4 of one scrape of `metrics`.
-pub fn text_of(metrics: &Metrics) -> String {
-    let mut out = Vec::new();
-    metrics.exposition().write_text(&mut out);
-    String::from_utf8(out).unwrap()
 }
