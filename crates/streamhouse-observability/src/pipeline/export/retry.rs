@@ -53,7 +53,7 @@ impl Backoff {
             () = tokio::time::sleep_until(at.min(deadline)) => {}
             _ = closing.wait_for(|closing| *closing) => return Ok(()),
         }
-        if at < deadline { Ok(()) } else { Err(Failure::passing("the receiver asked to wait")) }
+        if at < deadline { Ok(()) } else { Err(Failure::passing("a pause after earlier failures")) }
     }
 }
 

@@ -1,5 +1,5 @@
 use super::{config, entered, logs, spans};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use streamhouse_observability::labels::Signal;
 use streamhouse_observability::pipeline::Protocol;
 use streamhouse_observability::testing::otlp::{Fault, OtlpReceiver, RefusingPort};
@@ -133,4 +133,39 @@ fn an_endless_answer_is_not_read_to_its_end() {
     spans(2);
     let report = observability.shutdown(Duration::from_secs(20));
     assert_eq!((report.traces.exported, report.traces.failed), (0, 2), "{report:?}");
+}
+
+#[test]
+fn a_receiver_that_asks_for_time_is_left_alone_whatever_waits() {
+    for protocol in BOTH {
+        let receiver = OtlpReceiver::start();
+        receiver.set_fault(Fault::Unavailable(Some(Duration::from_secs(30))));
+        let mut config = config(receiver.endpoint(), protocol);
+        config.otlp.timeout = Some(Duration::from_millis(200));
+        let (observability, _default) = entered(config);
+        for batch in 1..=3 {
+            spans(1);
+            let start = Instant::now();
+            while observability.report(Signal::Traces).failed < batch {
+                assert!(start.elapsed() < Duration::from_secs(20));
+                std::thread::yield_now();
+            }
+        }
+        assert_eq!(receiver.received().attempts(Signal::Traces), 1);
+    }
+}
+
+#[test]
+fn what_sampling_leaves_out_is_in_the_books() {
+    let receiver = OtlpReceiver::start();
+    let mut config = config(receiver.endpoint(), Protocol::Grpc);
+    config.traces.sampling.ratio = 0.5;
+    let (observability, _default) = entered(config);
+    spans(2_000);
+    let report = observability.shutdown(Duration::from_secs(20)).traces;
+
+    assert_eq!(report.created, 2_000, "{report:?}");
+    assert_eq!(report.exported, receiver.received().spans().count() as u64, "{report:?}");
+    assert_eq!(report.exported + report.unsampled, 2_000, "{report:?}");
+    assert!(report.exported > 500 && report.unsampled > 500, "{report:?}");
 }
