@@ -1,6 +1,7 @@
 //! An OTLP receiver in this process, with faults: the witness of what was really delivered.
 //!
 //! One port takes gRPC and HTTP. It runs on a thread of its own, on which nothing is recorded.
+#![expect(clippy::expect_used, reason = "a witness that cannot start is a failed test")]
 
 mod received;
 mod serve;
