@@ -124,8 +124,8 @@ impl Offered {
         (self.min..=self.max).contains(&version)
     }
 
-    /// Walks a whole frame, header included, of an offered version.
-    pub fn walk(&self, frame: &[u8], version: i16) -> Result<(), ShapeError> {
+    /// Walks a whole frame, header included, of an offered version; tells how many bytes are left.
+    pub fn walk(&self, frame: &[u8], version: i16) -> Result<usize, ShapeError> {
         let header = match self.key.request_header_version(version) {
             0 => "hhi",
             1 => "hhis",

@@ -309,7 +309,8 @@ fn decode(
     version: i16,
     mut frame: Bytes,
 ) -> Result<(Option<StrBytes>, RequestKind), KafkaError> {
-    offered.walk(&frame, version)?;
+    // What is left after the request is no harm: decoding stops where walking did.
+    let _left = offered.walk(&frame, version)?;
     let malformed = |error: String| KafkaError::Malformed(error);
     let header = RequestHeader::decode(&mut frame, offered.key.request_header_version(version))
         .map_err(|error| malformed(error.to_string()))?;
