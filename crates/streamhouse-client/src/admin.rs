@@ -1,0 +1,173 @@
+//! Topics: create, look at, grow, delete.
+
+use crate::connection::{Connection, Events};
+use crate::error::ClientError;
+use rdkafka::admin::TopicResult;
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::error::KafkaError;
+use rdkafka::metadata::Metadata;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A topic as the broker tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicDetail {
+    /// Its name.
+    pub name: String,
+    /// Its partitions, by number.
+    pub partitions: Vec<PartitionDetail>,
+}
+
+/// A partition as the broker tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionDetail {
+    /// Its number.
+    pub partition: i32,
+    /// The broker that clients are sent to.
+    pub leader: i32,
+    /// The first offset that can be read.
+    pub log_start: i64,
+    /// The offset that the next record will get.
+    pub high_watermark: i64,
+}
+
+/// Creates, describes, grows and deletes topics.
+#[derive(Clone)]
+pub struct Admin {
+    inner: Arc<AdminClient<Events>>,
+    events: Events,
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin").field("events", &self.events).finish_non_exhaustive()
+    }
+}
+
+impl Admin {
+    /// An admin client. It connects at its first call.
+    ///
+    /// # Errors
+    /// [`ClientError::Invalid`]: the connection's settings are not possible.
+    pub fn new(connection: &Connection) -> Result<Self, ClientError> {
+        let events = connection.events();
+        let inner = connection
+            .config()?
+            .create_with_context(events.clone())
+            .map_err(|error| events.explain("making an admin client", "the client", &error))?;
+        Ok(Self { inner: Arc::new(inner), events })
+    }
+
+    /// Creates a topic.
+    ///
+    /// # Errors
+    /// [`ClientError::AlreadyExists`]; [`ClientError::Refused`]: the name or number is not allowed.
+    pub async fn create_topic(&self, name: &str, partitions: i32) -> Result<(), ClientError> {
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let results = self.inner.create_topics([&topic], &self.options()).await;
+        self.one("creating", name, results)
+    }
+
+    /// Deletes a topic and all its records.
+    ///
+    /// # Errors
+    /// [`ClientError::Unknown`]: it does not exist.
+    pub async fn delete_topic(&self, name: &str) -> Result<(), ClientError> {
+        let results = self.inner.delete_topics(&[name], &self.options()).await;
+        self.one("deleting", name, results)
+    }
+
+    /// Raises the number of a topic's partitions to `total`.
+    ///
+    /// # Errors
+    /// [`ClientError::Unknown`]; [`ClientError::Refused`]: it has as many or more already.
+    pub async fn set_partitions(&self, name: &str, total: usize) -> Result<(), ClientError> {
+        let partitions = NewPartitions::new(name, total);
+        let results = self.inner.create_partitions([&partitions], &self.options()).await;
+        self.one("adding partitions to", name, results)
+    }
+
+    /// The names of all topics and how many partitions each has, by name.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`], [`ClientError::TimedOut`]: try again.
+    pub async fn topics(&self) -> Result<Vec<(String, usize)>, ClientError> {
+        let metadata = self.metadata().await?;
+        let topics = metadata.topics().iter();
+        let mut topics: Vec<_> =
+            topics.map(|topic| (topic.name().to_owned(), topic.partitions().len())).collect();
+        topics.sort();
+        Ok(topics)
+    }
+
+    /// One topic with the ends of its partitions.
+    ///
+    /// # Errors
+    /// [`ClientError::Unknown`]: it does not exist.
+    pub async fn describe(&self, name: &str) -> Result<TopicDetail, ClientError> {
+        let metadata = self.metadata().await?;
+        let subject = format!("topic {name:?}");
+        let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else {
+            return Err(ClientError::Unknown(subject));
+        };
+        if let Some(code) = topic.error() {
+            return Err(self.events.refuse("describing", &subject, code.into()));
+        }
+        let mut wanted: Vec<_> = topic.partitions().iter().map(|p| (p.id(), p.leader())).collect();
+        wanted.sort_unstable();
+        let topic = name.to_owned();
+        let partitions = self
+            .blocking("describing", &subject, move |client, timeout| {
+                let detail = |(partition, leader)| {
+                    let (log_start, high_watermark) =
+                        client.inner().fetch_watermarks(&topic, partition, timeout)?;
+                    Ok(PartitionDetail { partition, leader, log_start, high_watermark })
+                };
+                wanted.into_iter().map(detail).collect()
+            })
+            .await?;
+        Ok(TopicDetail { name: name.to_owned(), partitions })
+    }
+
+    async fn metadata(&self) -> Result<Metadata, ClientError> {
+        // Asking for all topics never creates one, unlike asking for one that is missing.
+        self.blocking("listing topics", "the topic", |client, timeout| {
+            client.inner().fetch_metadata(None, timeout)
+        })
+        .await
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        action: &'static str,
+        subject: &str,
+        call: impl FnOnce(&AdminClient<Events>, Duration) -> Result<T, KafkaError> + Send + 'static,
+    ) -> Result<T, ClientError> {
+        let (inner, timeout) = (self.inner.clone(), self.events.timeout());
+        match tokio::task::spawn_blocking(move || call(&inner, timeout)).await {
+            Ok(result) => result.map_err(|error| self.events.explain(action, subject, &error)),
+            Err(_) => Err(ClientError::TimedOut { action, after: timeout }),
+        }
+    }
+
+    fn options(&self) -> AdminOptions {
+        let timeout = self.events.timeout();
+        AdminOptions::new().request_timeout(Some(timeout)).operation_timeout(Some(timeout))
+    }
+
+    fn one(
+        &self,
+        action: &'static str,
+        name: &str,
+        results: Result<Vec<TopicResult>, KafkaError>,
+    ) -> Result<(), ClientError> {
+        let subject = format!("topic {name:?}");
+        let results = results.map_err(|error| self.events.explain(action, &subject, &error))?;
+        match results.into_iter().next() {
+            Some(Ok(_)) => Ok(()),
+            Some(Err((_, code))) => Err(self.events.refuse(action, &subject, code)),
+            None => Err(ClientError::TimedOut { action, after: self.events.timeout() }),
+        }
+    }
+}
