@@ -18,7 +18,10 @@ pub use storage::{CacheMetrics, ObjectStoreMetrics, SegmentMetrics, StorageMetri
 pub use system::{ProcessMetrics, RuntimeMetrics, ServiceMetrics, Version};
 pub use telemetry::TelemetryMetrics;
 
-use crate::declare::Declare;
+use crate::declare::{Declare, Row};
+use crate::exposition::{Metrics, MetricsError, Mode};
+use opentelemetry_sdk::Resource;
+use std::sync::Arc;
 
 /// The bound on topics in any metric.
 pub const TOPICS: usize = 10_000;
@@ -73,4 +76,14 @@ impl Instruments {
             runtime: RuntimeMetrics::declare(declare),
         }
     }
+}
+
+/// Every row, telemetry about telemetry first: what running every `declare` adds to a registry.
+///
+/// # Errors
+/// [`MetricsError`]: as [`Metrics::build`]; not with the native exposition, which this uses.
+pub fn registry() -> Result<Vec<Arc<Row>>, MetricsError> {
+    let metrics = Metrics::build(Resource::builder_empty().build(), Mode::Native)?;
+    let _declared = Instruments::declare(metrics.declare());
+    Ok(metrics.declare().rows())
 }
