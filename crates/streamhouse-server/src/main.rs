@@ -1,2 +1,5 @@
 //! The streamhouse binary.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    streamhouse_server::main()
+}

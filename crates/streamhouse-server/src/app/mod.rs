@@ -1,0 +1,255 @@
+//! All wiring: from a configuration to a running server and back.
+//!
+//! The order of start: telemetry (made by the caller, because it is the process') → metadata store
+//! → object store → cache, writer, reader → broker → admin port → health. Shutdown goes the other
+//! way, and what is acknowledged is durable throughout.
+
+mod error;
+mod store;
+pub mod telemetry;
+mod watch;
+
+pub use error::StartError;
+
+use crate::admin::AdminServer;
+use crate::config::Config;
+use crate::health;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+use streamhouse_kafka::{Broker, BrokerConfig, KafkaError};
+use streamhouse_metadata::{MetadataStore, Metered, SqliteStore};
+use streamhouse_observability::Observability;
+use streamhouse_observability::health::Health;
+use streamhouse_observability::instruments::{Instruments, ObjectStoreMetrics};
+use streamhouse_storage::object_store::{self, ObjectStore, ObjectStoreConfig, OpenError};
+use streamhouse_storage::{Cache, Partitions, Reader, WriterPool};
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
+
+/// How long a start waits for its own health before it says `ready` all the same.
+const FIRST_VERDICT: Duration = Duration::from_secs(2);
+/// How long telemetry may take to send what waits at the end.
+const TELEMETRY_FLUSH: Duration = Duration::from_secs(2);
+
+/// A running server. Dropped, it stops without draining; call [`shutdown`](Self::shutdown).
+#[derive(Debug)]
+pub struct App {
+    observability: Observability,
+    health: Health,
+    kafka_addr: SocketAddr,
+    kafka_stop: CancellationToken,
+    kafka: JoinHandle<Result<(), KafkaError>>,
+    writer: WriterPool,
+    metadata: SqliteStore,
+    admin: AdminServer,
+    shutdown_timeout: Duration,
+    /// Ends what watches, when the app goes.
+    _watchers: DropGuard,
+}
+
+impl App {
+    /// Starts a server as `config` says. It accepts clients when this returns, and one INFO event
+    /// `ready` has said where.
+    ///
+    /// # Errors
+    /// [`StartError`]; each says what to do. Nothing keeps running.
+    pub async fn start(observability: Observability, config: &Config) -> Result<Self, StartError> {
+        Self::start_with(observability, config, object_store::open).await
+    }
+
+    /// As [`start`](Self::start), with another way to open the object store.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_with(
+        observability: Observability,
+        config: &Config,
+        open: impl FnOnce(
+            &ObjectStoreMetrics,
+            &ObjectStoreConfig,
+        ) -> Result<Arc<dyn ObjectStore>, OpenError>,
+    ) -> Result<Self, StartError> {
+        let instruments = Instruments::declare(observability.declare());
+        let kafka_listener = bind(config.kafka.addr, "--kafka-addr")?;
+        let admin_listener = bind(config.admin.addr, "--admin-addr")?;
+        let kafka_addr = local(&kafka_listener)?;
+
+        let sqlite = store::metadata(config).await?;
+        let metadata: Arc<dyn MetadataStore> =
+            Arc::new(Metered::new(&instruments.metadata, sqlite.clone()));
+        let wanted = store::object_store(config);
+        let objects = open(&instruments.object_store, &wanted)?;
+
+        let broker_config = broker_config(config, kafka_addr);
+        let registered = register(&*metadata, &broker_config, kafka_addr).await;
+        let agent = registered
+            .map_err(|source| StartError::Metadata { path: sqlite.path().to_owned(), source })?;
+        let partitions = Partitions::new();
+        let cache = Cache::new(config.cache.size.0, &instruments.cache);
+        let writer = WriterPool::start(
+            store::writer(config, &wanted.url, agent),
+            objects.clone(),
+            metadata.clone(),
+            partitions.clone(),
+            cache.clone(),
+            &instruments.segment,
+        );
+        let reader =
+            Reader::new(partitions.clone(), cache.clone(), objects.clone(), metadata.clone());
+        let broker = Arc::new(Broker::new(
+            broker_config,
+            metadata.clone(),
+            writer.clone(),
+            reader,
+            &instruments,
+            observability.requests(),
+        ));
+
+        let watchers = CancellationToken::new();
+        watch::start(&observability, &instruments, &writer, metadata.clone(), &watchers);
+        let checks = health::checks(metadata, objects, cache, writer.clone());
+        let health = Health::start(observability.declare(), &instruments.service, checks);
+        let admin = AdminServer::start(admin_listener, &observability, &health, &config.admin)?;
+
+        let kafka_stop = CancellationToken::new();
+        let kafka_listener = into_tokio(kafka_listener)?;
+        let kafka =
+            tokio::spawn(streamhouse_kafka::serve(kafka_listener, broker, kafka_stop.clone()));
+        first_verdict(&health).await;
+        // A target of its own, so that a quiet server can still be told to say this.
+        let admin_addr = admin.addr();
+        tracing::info!(target: "streamhouse::ready", %kafka_addr, %admin_addr, "ready");
+        Ok(Self {
+            observability,
+            health,
+            kafka_addr,
+            kafka_stop,
+            kafka,
+            writer,
+            metadata: sqlite,
+            admin,
+            shutdown_timeout: config.place.shutdown_timeout,
+            _watchers: watchers.drop_guard(),
+        })
+    }
+
+    /// Where Kafka clients connect to.
+    pub fn kafka_addr(&self) -> SocketAddr {
+        self.kafka_addr
+    }
+
+    /// Where metrics and health are.
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin.addr()
+    }
+
+    /// The process' telemetry.
+    pub fn observability(&self) -> &Observability {
+        &self.observability
+    }
+
+    /// Waits until the Kafka port is not served any more, which never happens by itself.
+    pub async fn broken(&mut self) -> StartError {
+        match (&mut self.kafka).await {
+            Ok(Ok(())) => StartError::Kafka("it was told to stop".into()),
+            Ok(Err(error)) => error.into(),
+            Err(error) => StartError::Kafka(error.to_string()),
+        }
+    }
+
+    /// Ends the server: unready at once, then requests under way are answered, what is written is
+    /// stored and committed, telemetry is sent. Bounded by the configured timeout and 3 s.
+    ///
+    /// # Errors
+    /// [`StartError::Shutdown`]: something was not finished in time.
+    pub async fn shutdown(self) -> Result<(), StartError> {
+        self.health.draining();
+        let (drain, flush) = store::budgets(self.shutdown_timeout);
+        self.kafka_stop.cancel();
+        let mut kafka = self.kafka;
+        let drained = tokio::time::timeout(drain, &mut kafka).await.is_ok();
+        if !drained {
+            kafka.abort();
+        }
+        let flushed = self.writer.shutdown(flush).await;
+        let closed = tokio::time::timeout(Duration::from_secs(1), self.metadata.close()).await;
+        let clean = drained && flushed && closed.is_ok();
+        if clean {
+            tracing::info!("stopped: everything acknowledged is stored and committed");
+        } else {
+            tracing::error!(drained, flushed, closed = closed.is_ok(), "stopped too early");
+        }
+        self.admin.stop().await;
+        let observability = self.observability;
+        let sent = tokio::task::spawn_blocking(move || observability.shutdown(TELEMETRY_FLUSH));
+        let _ = sent.await;
+        let seconds = self.shutdown_timeout.as_secs();
+        if clean { Ok(()) } else { Err(StartError::Shutdown { seconds }) }
+    }
+}
+
+fn bind(addr: SocketAddr, flag: &'static str) -> Result<TcpListener, StartError> {
+    let bound = TcpListener::bind(addr);
+    bound.map_err(|error| StartError::Listen { addr, reason: error.to_string(), flag })
+}
+
+fn into_tokio(listener: TcpListener) -> Result<tokio::net::TcpListener, StartError> {
+    let converted =
+        listener.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(listener));
+    converted.map_err(|error| StartError::Kafka(error.to_string()))
+}
+
+fn local(listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|error| StartError::Kafka(error.to_string()))
+}
+
+/// Waits until the health checks have passed once, so that `ready` and `/health/ready` agree; a
+/// failing dependency is told by the latter.
+async fn first_verdict(health: &Health) {
+    let passed = async {
+        while !health.report().ready {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let _ = tokio::time::timeout(FIRST_VERDICT, passed).await;
+}
+
+fn broker_config(config: &Config, addr: SocketAddr) -> BrokerConfig {
+    let kafka = &config.kafka;
+    let (drain_timeout, _) = store::budgets(config.place.shutdown_timeout);
+    let (host, port) = match &kafka.advertised {
+        Some(advertised) => (advertised.host.clone(), Some(advertised.port)),
+        None if addr.ip().is_unspecified() => ("127.0.0.1".to_owned(), None),
+        None => (addr.ip().to_string(), None),
+    };
+    BrokerConfig {
+        incarnation: Uuid::new_v4(),
+        advertised_host: host,
+        advertised_port: port,
+        auto_create_topics: kafka.auto_create_topics,
+        default_partitions: i32::try_from(kafka.default_partitions).unwrap_or(i32::MAX),
+        max_batch_bytes: kafka.max_batch.as_usize(),
+        max_frame_bytes: kafka.max_request.as_usize(),
+        request_memory: kafka.request_memory.as_usize(),
+        response_memory: kafka.response_memory.as_usize(),
+        max_connections: kafka.max_connections,
+        idle_timeout: kafka.idle_timeout,
+        // The drain must be over before its own limit, so that it ends well.
+        drain_timeout: drain_timeout.saturating_sub(Duration::from_secs(1)),
+        ..BrokerConfig::default()
+    }
+}
+
+/// Registers the agent for its number, which stands in the names of its objects.
+async fn register(
+    metadata: &dyn MetadataStore,
+    config: &BrokerConfig,
+    addr: SocketAddr,
+) -> Result<i32, streamhouse_metadata::MetadataError> {
+    let port = config.advertised_port.unwrap_or(addr.port());
+    let lease = i64::try_from(config.lease.as_millis()).unwrap_or(i64::MAX);
+    let host = &config.advertised_host;
+    Ok(metadata.register_agent(config.incarnation, host, port, lease).await?.id)
+}

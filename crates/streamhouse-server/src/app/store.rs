@@ -1,0 +1,70 @@
+//! From configuration to the stores.
+
+use super::error::StartError;
+use crate::config::{Config, MetadataUrl, ObjectStoreUrl, Secret as Shown};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use streamhouse_metadata::{SqliteOptions, SqliteStore};
+use streamhouse_storage::WriterConfig;
+use streamhouse_storage::object_store::{
+    ObjectStoreConfig, ObjectStoreUrl as Url, S3Config, Secret,
+};
+
+/// What the object store is opened with.
+pub(super) fn object_store(config: &Config) -> ObjectStoreConfig {
+    let hidden = |secret: &Option<Shown>| secret.as_ref().map(|text| Secret::new(text.reveal()));
+    let url = match &config.place.object_store {
+        ObjectStoreUrl::DataDir => Url::Local(config.place.data_dir.join("objects")),
+        ObjectStoreUrl::At(url) => url.clone(),
+    };
+    let s3 = S3Config {
+        endpoint: config.s3.endpoint.clone(),
+        region: config.s3.region.clone(),
+        access_key_id: hidden(&config.s3.access_key_id),
+        secret_access_key: hidden(&config.s3.secret_access_key),
+        session_token: hidden(&config.s3.session_token),
+        virtual_hosted: config.s3.virtual_hosted,
+    };
+    ObjectStoreConfig { s3, put_budget: config.writer.put_timeout, ..ObjectStoreConfig::new(url) }
+}
+
+/// How the writer pool of agent number `agent` makes segments of batches.
+pub(super) fn writer(config: &Config, url: &Url, agent: i32) -> WriterConfig {
+    let defaults = match url {
+        Url::S3 { .. } => WriterConfig::s3(agent),
+        Url::Local(_) | Url::Memory => WriterConfig::local(agent),
+    };
+    let writer = &config.writer;
+    WriterConfig {
+        linger: writer.linger.unwrap_or(defaults.linger),
+        put_slots: writer.puts.unwrap_or(defaults.put_slots),
+        segment_bytes: writer.segment_size.as_usize(),
+        put_budget: writer.put_timeout,
+        ..defaults
+    }
+}
+
+/// Opens the metadata store.
+pub(super) async fn metadata(config: &Config) -> Result<SqliteStore, StartError> {
+    let path = match &config.place.metadata {
+        MetadataUrl::DataDir => config.place.data_dir.join("metadata.db"),
+        MetadataUrl::Sqlite(path) => path.clone(),
+    };
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        make(folder)?;
+    }
+    let opened = SqliteStore::open(&path, SqliteOptions::default()).await;
+    opened.map_err(|source| StartError::Metadata { path, source })
+}
+
+fn make(folder: &Path) -> Result<(), StartError> {
+    std::fs::create_dir_all(folder).map_err(|error| StartError::DataDir {
+        path: PathBuf::from(folder),
+        reason: error.to_string(),
+    })
+}
+
+/// How long each part of a shutdown may take: the drain of connections, then the writer.
+pub(super) fn budgets(whole: Duration) -> (Duration, Duration) {
+    (whole * 2 / 3, whole / 3)
+}

@@ -1,0 +1,154 @@
+//! `streamhouse consume`: writes records as lines.
+
+use super::Environment;
+use super::client::{ClientFlags, block_on};
+use super::format::{json_bytes, parse_time};
+use super::output::{Failure, Output};
+use clap::Args;
+use serde_json::{Map, Value, json};
+use std::collections::HashMap;
+use std::time::Duration;
+use streamhouse_client::{ClientError, Consumer, Received, Start};
+
+const EXAMPLE: &str = "Examples:
+  streamhouse consume orders --from earliest --output json
+  streamhouse consume orders --from time:2026-01-31T12:00:00Z --max 100
+  streamhouse consume orders --from latest --follow";
+
+/// Writes the records of a topic to standard output
+///
+/// It ends at the last record there is when it begins, unless --follow or --max say otherwise.
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLE)]
+pub(super) struct Consume {
+    /// The topic
+    topic: String,
+    /// Reads this partition; may be repeated [default: all]
+    #[arg(long = "partition", value_name = "NUMBER",
+        value_parser = clap::value_parser!(i32).range(0..))]
+    partitions: Vec<i32>,
+    /// earliest, latest, offset:NUMBER or time:TIME
+    #[arg(long, value_name = "START", default_value = "earliest", value_parser = start)]
+    from: Start,
+    /// Ends after this many records
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    max: Option<u64>,
+    /// Waits for further records instead of ending at the last one
+    #[arg(long)]
+    follow: bool,
+    /// Writes key and this text before each value
+    #[arg(long, value_name = "TEXT")]
+    key_separator: Option<String>,
+    #[command(flatten)]
+    client: ClientFlags,
+}
+
+fn start(text: &str) -> Result<Start, String> {
+    let fix = "write earliest, latest, offset:NUMBER or time:TIME";
+    match text.split_once(':') {
+        None if text == "earliest" => Ok(Start::Earliest),
+        None if text == "latest" => Ok(Start::Latest),
+        Some(("offset", offset)) => match offset.parse() {
+            Ok(offset) if offset >= 0 => Ok(Start::Offset(offset)),
+            _ => Err(fix.into()),
+        },
+        Some(("time", time)) => Ok(Start::Timestamp(parse_time(time)?)),
+        _ => Err(fix.into()),
+    }
+}
+
+impl Consume {
+    pub(super) fn run(self, environment: &Environment, output: &mut Output) -> Result<(), Failure> {
+        let connection = self.client.connection(environment)?;
+        block_on(async {
+            let consumer =
+                Consumer::new(&connection, &self.topic, &self.partitions, self.from).await?;
+            self.read(&consumer, connection.timeout, output).await
+        })
+    }
+
+    async fn read(
+        &self,
+        consumer: &Consumer,
+        patience: Duration,
+        output: &mut Output,
+    ) -> Result<(), Failure> {
+        let mut open = if self.follow { HashMap::new() } else { unread(consumer).await? };
+        let mut left = self.max;
+        while left != Some(0) && (self.follow || !open.is_empty()) {
+            let received = match self.next(consumer, patience, output).await {
+                Ok(received) => received,
+                Err(error) if error.is_retryable() && self.follow => continue,
+                Err(error) => return Err(error.into()),
+            };
+            self.write(&received, output)?;
+            left = left.map(|left| left - 1);
+            let end = open.get(&received.partition).copied();
+            if end.is_some_and(|end| received.offset + 1 >= end) {
+                open.remove(&received.partition);
+            }
+        }
+        Ok(())
+    }
+
+    /// The next record. What was written so far is handed on before a wait.
+    async fn next(
+        &self,
+        consumer: &Consumer,
+        patience: Duration,
+        output: &mut Output,
+    ) -> Result<Received, ClientError> {
+        let next = consumer.next();
+        tokio::pin!(next);
+        if let Ok(ready) = tokio::time::timeout(Duration::from_millis(5), &mut next).await {
+            return ready;
+        }
+        // A reader that went away is noticed at the next record.
+        let _ = output.flush();
+        if self.follow {
+            return next.await;
+        }
+        let late = ClientError::TimedOut { action: "reading", after: patience };
+        tokio::time::timeout(patience, next).await.unwrap_or(Err(late))
+    }
+
+    fn write(&self, received: &Received, output: &mut Output) -> Result<(), Failure> {
+        if output.is_json() {
+            return output.say("", to_json(&self.topic, received));
+        }
+        if let Some(separator) = &self.key_separator {
+            output.bytes(received.key.as_deref().unwrap_or_default())?;
+            output.bytes(separator.as_bytes())?;
+        }
+        output.bytes(received.value.as_deref().unwrap_or_default())?;
+        output.bytes(b"\n")
+    }
+}
+
+/// The end of each partition that has records left to read.
+async fn unread(consumer: &Consumer) -> Result<HashMap<i32, i64>, ClientError> {
+    let ends = consumer.ends().await?;
+    let assigned = consumer.assigned().iter().zip(ends);
+    // A start beyond the end stays in: the server refuses it, and that must be told.
+    let open = assigned.filter(|(assigned, end)| assigned.start != *end);
+    Ok(open.map(|(assigned, end)| (assigned.partition, end)).collect())
+}
+
+fn to_json(topic: &str, received: &Received) -> Value {
+    let headers = received.headers.iter().map(|header| {
+        let value = json_bytes("value", header.value.as_deref());
+        Value::Object([("name".to_owned(), json!(header.key)), value].into_iter().collect())
+    });
+    let object: Map<String, Value> = [
+        ("topic".to_owned(), json!(topic)),
+        ("partition".to_owned(), json!(received.partition)),
+        ("offset".to_owned(), json!(received.offset)),
+        ("timestamp_ms".to_owned(), json!(received.timestamp_ms)),
+        json_bytes("key", received.key.as_deref()),
+        json_bytes("value", received.value.as_deref()),
+        ("headers".to_owned(), headers.collect()),
+    ]
+    .into_iter()
+    .collect();
+    Value::Object(object)
+}

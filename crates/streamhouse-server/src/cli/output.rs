@@ -1,0 +1,86 @@
+//! Where data goes, and how a command fails.
+
+use crate::app::StartError;
+use crate::config::ConfigError;
+use serde_json::Value;
+use std::io::{BufWriter, ErrorKind, Stdout, Write};
+use streamhouse_client::ClientError;
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The command makes no sense as it was written.
+    #[error("{0}")]
+    Usage(String),
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The server could not start or did not end well.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The client failed.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Something else failed; the text says what to do.
+    #[error("{0}")]
+    Failed(String),
+    /// Whoever read standard output went away: nothing is left to do.
+    #[error("nobody reads the output")]
+    ReaderGone,
+}
+
+impl Failure {
+    /// What the process exits with.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) | Self::Config(_) | Self::Start(StartError::TelemetryConfig(_)) => 2,
+            _ => 1,
+        }
+    }
+}
+
+/// Standard output: lines for people, or JSON objects.
+#[derive(Debug)]
+pub(super) struct Output {
+    json: bool,
+    out: BufWriter<Stdout>,
+}
+
+impl Output {
+    pub(super) fn new(json: bool) -> Self {
+        Self { json, out: BufWriter::new(std::io::stdout()) }
+    }
+
+    /// Whether JSON was asked for.
+    pub(super) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Writes one fact: `text` for people, or `json` as one line.
+    pub(super) fn say(&mut self, text: impl AsRef<str>, json: Value) -> Result<(), Failure> {
+        let written = if self.json {
+            writeln!(self.out, "{json}")
+        } else {
+            writeln!(self.out, "{}", text.as_ref())
+        };
+        check(written)
+    }
+
+    /// Writes bytes as they are.
+    pub(super) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        check(self.out.write_all(bytes))
+    }
+
+    /// Hands everything written to whoever reads.
+    pub(super) fn flush(&mut self) -> Result<(), Failure> {
+        check(self.out.flush())
+    }
+}
+
+fn check(written: std::io::Result<()>) -> Result<(), Failure> {
+    written.map_err(|error| match error.kind() {
+        ErrorKind::BrokenPipe => Failure::ReaderGone,
+        _ => Failure::Failed(format!("cannot write to standard output: {error}")),
+    })
+}

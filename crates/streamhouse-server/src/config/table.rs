@@ -1,0 +1,192 @@
+//! The table of settings: what there is, what it means, what it is unless someone says otherwise.
+//!
+//! A setting's variable is its key in capitals after `STREAMHOUSE_`, dots becoming underscores:
+//! `kafka.addr` is `STREAMHOUSE_KAFKA_ADDR`.
+
+use super::value::{
+    Bytes, Exposition, HostPort, LogFormat, MetadataUrl, ObjectStoreUrl, OtlpProtocol, Secret,
+    Value,
+};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// One setting: a row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// Its key in `streamhouse.toml`, sections separated by dots.
+    pub key: &'static str,
+    /// What it decides.
+    pub help: &'static str,
+    /// What its text looks like, with the unit.
+    pub form: &'static str,
+    /// Whether its value is never shown.
+    pub secret: bool,
+    pub(super) set: fn(&mut Config, &str) -> Result<(), String>,
+    pub(super) get: fn(&Config) -> String,
+}
+
+impl Setting {
+    /// The environment variable that sets it.
+    pub fn variable(&self) -> String {
+        format!("STREAMHOUSE_{}", self.key.replace('.', "_").to_ascii_uppercase())
+    }
+
+    /// Its value in `config`, as text; a secret one is redacted.
+    pub fn value(&self, config: &Config) -> String {
+        (self.get)(config)
+    }
+}
+
+/// Declares sections of settings: the structs, their defaults and the table, from one row each.
+macro_rules! settings {
+    ($($(#[doc = $about:literal])+ $section:ident: $group:ident($prefix:literal) {
+        $($(#[doc = $help:literal])+ $field:ident: $kind:ty = $default:expr;)+
+    })+) => {
+        $($(#[doc = $about])+
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct $group {
+            $($(#[doc = $help])+
+            #[doc = concat!("\n\nKey: `", $prefix, stringify!($field), "`. ",
+                "Default: `", stringify!($default), "`.")]
+            pub $field: $kind,)+
+        })+
+
+        /// Everything that the server can be told.
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct Config { $($(#[doc = $about])+ pub $section: $group,)+ }
+
+        impl Default for Config {
+            fn default() -> Self {
+                Self { $($section: $group { $($field: $default,)+ },)+ }
+            }
+        }
+
+        /// Every setting, in the order of the documentation.
+        pub const SETTINGS: &[Setting] = &[$($(Setting {
+            key: concat!($prefix, stringify!($field)),
+            help: concat!($($help),+),
+            form: <$kind as Value>::FORM,
+            secret: <$kind as Value>::SECRET,
+            set: |config, text| {
+                config.$section.$field = Value::parse(text)?;
+                Ok(())
+            },
+            get: |config| config.$section.$field.show(),
+        },)+)+];
+    };
+}
+
+const fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}
+
+settings! {
+    /// Where the log is kept.
+    place: Place("") {
+        /// Folder of everything that is kept on this machine.
+        data_dir: PathBuf = PathBuf::from("streamhouse-data");
+        /// Where records are kept: the folder `objects` of the data directory (local), another
+        /// folder, a bucket, or memory, which forgets everything at the end.
+        object_store: ObjectStoreUrl = ObjectStoreUrl::DataDir;
+        /// Where topics, offsets and producers are kept: the file `metadata.db` of the data
+        /// directory (local), or another SQLite file.
+        metadata: MetadataUrl = MetadataUrl::DataDir;
+        /// How long a shutdown may take before what is left is abandoned.
+        shutdown_timeout: Duration = Duration::from_secs(15);
+    }
+
+    /// The Kafka port.
+    kafka: Kafka("kafka.") {
+        /// Address that Kafka clients connect to. Port 0 takes a free one.
+        addr: SocketAddr = loopback(9092);
+        /// Host and port that clients are told to connect to, when they differ from the address.
+        advertised: Option<HostPort> = None;
+        /// Whether a client that asks for a topic which does not exist creates it.
+        auto_create_topics: bool = true;
+        /// Partitions of a topic whose creator does not say.
+        default_partitions: usize = 1;
+        /// Largest record batch.
+        max_batch: Bytes = Bytes((1 << 20) + 12);
+        /// Largest request.
+        max_request: Bytes = Bytes::mib(32);
+        /// Memory for requests under way; further ones wait in their sockets.
+        request_memory: Bytes = Bytes::mib(256);
+        /// Memory for fetch answers under way; further ones wait.
+        response_memory: Bytes = Bytes::mib(256);
+        /// Connections open at a time; further ones are closed at once.
+        max_connections: usize = 4_096;
+        /// How long a connection may be idle.
+        idle_timeout: Duration = Duration::from_secs(600);
+    }
+
+    /// The admin port: metrics, health, log level.
+    admin: Admin("admin.") {
+        /// Address of the admin HTTP server. Port 0 takes a free one.
+        addr: SocketAddr = loopback(9464);
+        /// Bearer token that every admin request must carry, except health checks.
+        token: Option<Secret> = None;
+    }
+
+    /// S3 and stores that speak like it; used with `object_store = "s3://…"`.
+    s3: S3("s3.") {
+        /// URL of the store; empty for AWS itself.
+        endpoint: Option<String> = None;
+        /// Region of the bucket.
+        region: String = "us-east-1".into();
+        /// Access key; empty asks the environment of the process (AWS_ACCESS_KEY_ID).
+        access_key_id: Option<Secret> = None;
+        /// Secret key; empty asks the environment of the process (AWS_SECRET_ACCESS_KEY).
+        secret_access_key: Option<Secret> = None;
+        /// Token of temporary keys (AWS_SESSION_TOKEN).
+        session_token: Option<Secret> = None;
+        /// Whether the bucket stands in the host name instead of the path.
+        virtual_hosted: bool = false;
+    }
+
+    /// The way of records into the object store.
+    writer: Writer("writer.") {
+        /// How long a segment waits for more records; empty chooses by store (none on a local
+        /// disk, 100ms on S3).
+        linger: Option<Duration> = None;
+        /// Size at which a segment is closed.
+        segment_size: Bytes = Bytes::mib(8);
+        /// Segments stored at the same time; empty chooses by store (2 on a local disk, 8 on S3).
+        puts: Option<usize> = None;
+        /// Time for storing one segment, retries included.
+        put_timeout: Duration = Duration::from_secs(5);
+    }
+
+    /// The cache of what was written or read.
+    cache: Cache("cache.") {
+        /// Memory for blocks of segments.
+        size: Bytes = Bytes::mib(128);
+    }
+
+    /// Log lines on standard error.
+    log: Log("log.") {
+        /// What log lines look like; auto is text on a terminal and JSON otherwise.
+        format: LogFormat = LogFormat::Auto;
+        /// Which lines are written: a level, or several `target=level` separated by commas.
+        /// RUST_LOG has the same effect.
+        level: String = "info".into();
+    }
+
+    /// `/metrics`.
+    metrics: Metrics("metrics.") {
+        /// What writes `/metrics`: our own renderer or the stock one of OpenTelemetry.
+        exposition: Exposition = Exposition::Native;
+    }
+
+    /// Export of metrics, traces and logs over OTLP. The standard OTEL_ variables go before these.
+    otlp: Otlp("otlp.") {
+        /// URL of the collector; empty exports nothing.
+        endpoint: Option<String> = None;
+        /// How signals travel.
+        protocol: OtlpProtocol = OtlpProtocol::Http;
+        /// Headers sent with every export, as `key=value` separated by commas.
+        headers: Option<Secret> = None;
+        /// Time for one export, retries included.
+        timeout: Duration = Duration::from_secs(10);
+    }
+}

@@ -1,0 +1,87 @@
+use crate::harness::{finish, run, streamhouse};
+use std::process::Stdio;
+
+const COMMANDS: &[&[&str]] = &[
+    &[],
+    &["serve"],
+    &["demo"],
+    &["topic"],
+    &["topic", "create"],
+    &["topic", "list"],
+    &["topic", "describe"],
+    &["topic", "delete"],
+    &["topic", "add-partitions"],
+    &["produce"],
+    &["consume"],
+    &["config"],
+    &["signals"],
+];
+
+#[test]
+fn the_help_of_every_command_has_an_example_of_it() {
+    for command in COMMANDS {
+        let help = run(&[command, &["--help"][..]].concat()).expect(0);
+        let (_, example) = help.stdout.split_once("\nExample").expect("an example");
+        let wanted = if command.is_empty() { "demo".into() } else { command.join(" ") };
+        assert!(example.contains(&format!("streamhouse {wanted}")), "{command:?}: {example}");
+        assert_eq!(help.stderr, "", "{command:?}");
+    }
+}
+
+#[test]
+fn what_makes_no_sense_ends_with_two_and_goes_to_standard_error() {
+    let senseless: &[&[&str]] = &[
+        &[],
+        &["nonsense"],
+        &["topic"],
+        &["topic", "create"],
+        &["topic", "create", "x", "--partitions", "0"],
+        &["consume", "x", "--from", "somewhere"],
+        &["consume", "x", "--partition", "-1"],
+        &["produce", "x", "--acks", "2"],
+        &["produce", "x", "--file", "/nonexistent"],
+        &["demo", "--duration", "5"],
+        &["signals", "--format", "xml"],
+        &["config", "--set", "nonsense"],
+        &["config", "--output", "yaml"],
+    ];
+    for arguments in senseless {
+        let finished = run(arguments).expect(2);
+        assert_eq!(finished.stdout, "", "{arguments:?}");
+        assert!(!finished.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_refused_value_says_what_to_write() {
+    let stderr = run(&["consume", "x", "--from", "somewhere"]).expect(2).stderr;
+    assert!(stderr.contains("earliest, latest, offset:NUMBER or time:TIME"), "{stderr}");
+    let stderr = run(&["demo", "--duration", "5"]).expect(2).stderr;
+    assert!(stderr.contains("such as 100ms, 5s"), "{stderr}");
+}
+
+#[test]
+fn a_client_without_a_server_fails_with_one_and_says_where_it_looked() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let brokers = format!("127.0.0.1:{port}");
+    for arguments in [&["topic", "list"][..], &["produce", "orders"], &["consume", "orders"]] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = streamhouse(folder.path(), arguments);
+        command.args(["--brokers", &brokers, "--timeout", "1s"]);
+        let finished = finish(command, "a\n").expect(1);
+        assert_eq!(finished.stdout, "", "{arguments:?}");
+        let wanted = format!("error: cannot reach {brokers}");
+        assert!(finished.stderr.starts_with(&wanted), "{arguments:?}: {}", finished.stderr);
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = streamhouse(folder.path(), &["signals", "--format", "json"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+}

@@ -1,0 +1,149 @@
+use crate::harness::Server;
+use serde_json::json;
+
+#[test]
+fn a_topic_is_created_listed_described_grown_and_deleted() {
+    let server = Server::start(&[]);
+    let call =
+        |arguments: &[&str]| server.client(&[arguments, &["--output", "json"][..]].concat(), "");
+    let created = call(&["topic", "create", "orders", "--partitions", "2"]).expect(0).json();
+    assert_eq!(created, [json!({"created": "orders", "partitions": 2})]);
+    assert_eq!(
+        call(&["topic", "list"]).expect(0).json(),
+        [json!({"topic": "orders", "partitions": 2})]
+    );
+    let described = call(&["topic", "describe", "orders"]).expect(0).json();
+    assert_eq!(described.len(), 2);
+    assert_eq!(described[1]["partition"], 1);
+    assert_eq!(described[1]["high_watermark"], 0);
+    call(&["topic", "add-partitions", "orders", "--total", "5"]).expect(0);
+    assert_eq!(call(&["topic", "describe", "orders"]).expect(0).json().len(), 5);
+    call(&["topic", "delete", "orders"]).expect(0);
+    assert_eq!(call(&["topic", "list"]).expect(0).json(), [] as [serde_json::Value; 0]);
+}
+
+#[test]
+fn what_cannot_be_done_with_a_topic_fails_with_one_and_says_why() {
+    let server = Server::start(&["--set", "kafka.auto_create_topics=false"]);
+    server.client(&["topic", "create", "orders"], "").expect(0);
+    let cases: &[(&[&str], &str)] = &[
+        (&["topic", "create", "orders"], "topic \"orders\" already exists"),
+        (&["topic", "create", "a/b"], "creating was refused"),
+        (&["topic", "describe", "missing"], "topic \"missing\" does not exist"),
+        (&["topic", "delete", "missing"], "topic \"missing\" does not exist"),
+        (&["topic", "add-partitions", "missing", "--total", "2"], "does not exist"),
+        (&["topic", "add-partitions", "orders", "--total", "1"], "adding partitions to"),
+        (&["consume", "missing"], "topic \"missing\" does not exist"),
+        (&["consume", "orders", "--partition", "3"], "partition 3 of topic \"orders\" (0 to 0)"),
+        (&["consume", "orders", "--from", "offset:9"], "offset 9 is outside the log"),
+        (&["produce", "missing"], "topic \"missing\" does not exist"),
+    ];
+    for (arguments, wanted) in cases {
+        let finished = server.client(&[arguments, &["--timeout", "5s"][..]].concat(), "a\n");
+        assert!(finished.stderr.contains(wanted), "{arguments:?}: {}", finished.stderr);
+        assert_eq!((finished.code, &*finished.stdout), (1, ""), "{arguments:?}");
+    }
+}
+
+#[test]
+fn lines_come_back_as_records_with_key_header_and_time() {
+    let server = Server::start(&[]);
+    server.client(&["topic", "create", "orders"], "").expect(0);
+    let produced = server.client(
+        &[
+            "produce",
+            "orders",
+            "--key-separator",
+            ":",
+            "--header",
+            "source=test",
+            "--timestamp",
+            "2026-01-31T12:00:00Z",
+            "--compression",
+            "zstd",
+            "--output",
+            "json",
+        ],
+        "a:1\nb:2:3\nc:\n",
+    );
+    let offsets: Vec<_> = produced.expect(0).json().iter().map(|r| r["offset"].clone()).collect();
+    assert_eq!(offsets, [json!(0), json!(1), json!(2)]);
+
+    let consumed = server.client(&["consume", "orders", "--output", "json"], "").expect(0).json();
+    let pairs: Vec<_> = consumed.iter().map(|r| (r["key"].clone(), r["value"].clone())).collect();
+    assert_eq!(pairs, [("a", "1"), ("b", "2:3"), ("c", "")].map(|(k, v)| (json!(k), json!(v))));
+    assert_eq!(consumed[0]["headers"], json!([{"name": "source", "value": "test"}]));
+    assert_eq!(consumed[0]["timestamp_ms"], 1_769_860_800_000_i64);
+}
+
+#[test]
+fn every_acks_and_every_codec_brings_the_lines_back() {
+    let server = Server::start(&[]);
+    for acks in ["0", "1", "all"] {
+        for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
+            let topic = format!("{acks}-{codec}");
+            server.client(&["topic", "create", &topic], "").expect(0);
+            let flags = ["--acks", acks, "--compression", codec];
+            server.client(&[&["produce", &topic], &flags[..]].concat(), "one\ntwo\n").expect(0);
+            let read = || server.client(&["consume", &topic], "").expect(0).stdout;
+            // With acks=0 nobody waits until the records are there.
+            crate::harness::eventually("the lines are back", || {
+                (read() == "one\ntwo\n").then_some(())
+            });
+        }
+    }
+}
+
+#[test]
+fn reading_begins_where_it_is_told_to() {
+    let server = Server::start(&[]);
+    server.client(&["topic", "create", "log"], "").expect(0);
+    for (time, line) in [("1000", "a\n"), ("2000", "b\n"), ("3000", "c\n")] {
+        server.client(&["produce", "log", "--timestamp", time], line).expect(0);
+    }
+    let read = |arguments: &[&str]| {
+        server.client(&[&["consume", "log"], arguments].concat(), "").expect(0).stdout
+    };
+    assert_eq!(read(&["--from", "earliest"]), "a\nb\nc\n");
+    assert_eq!(read(&["--from", "latest"]), "");
+    assert_eq!(read(&["--from", "offset:1"]), "b\nc\n");
+    assert_eq!(read(&["--from", "offset:3"]), "");
+    assert_eq!(read(&["--from", "time:1001"]), "b\nc\n");
+    assert_eq!(read(&["--from", "time:3001"]), "");
+    assert_eq!(read(&["--max", "2"]), "a\nb\n");
+    assert_eq!(read(&["--follow", "--max", "3"]), "a\nb\nc\n");
+    assert_eq!(read(&["--key-separator", "="]), "=a\n=b\n=c\n");
+}
+
+#[test]
+fn a_file_is_read_as_lines() {
+    let server = Server::start(&[]);
+    server.client(&["topic", "create", "log"], "").expect(0);
+    std::fs::write(server.folder().join("lines"), "one\n\nthree").unwrap();
+    let produced = server.client(&["produce", "log", "--file", "lines"], "").expect(0);
+    assert_eq!(produced.stdout, "3 records sent to log\npartition 0: offsets 0 to 2\n");
+    let consumed = server.client(&["consume", "log"], "").expect(0);
+    assert_eq!(consumed.stdout, "one\n\nthree\n");
+}
+
+#[test]
+fn a_line_without_the_separator_is_refused_with_the_line() {
+    let server = Server::start(&[]);
+    server.client(&["topic", "create", "log"], "").expect(0);
+    let flags = ["produce", "log", "--key-separator", ":"];
+    let finished = server.client(&flags, "no separator\n").expect(1);
+    assert!(finished.stderr.contains("\"no separator\" has no \":\""), "{}", finished.stderr);
+}
+
+#[test]
+fn records_survive_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data").display().to_string();
+    let mut first = Server::start(&["--data-dir", &data]);
+    first.client(&["topic", "create", "log"], "").expect(0);
+    first.client(&["produce", "log"], "one\ntwo\n").expect(0);
+    first.signal(15);
+    assert!(first.wait().success(), "{}", first.log());
+    let second = Server::start(&["--data-dir", &data]);
+    assert_eq!(second.client(&["consume", "log"], "").expect(0).stdout, "one\ntwo\n");
+}

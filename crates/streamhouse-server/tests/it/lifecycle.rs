@@ -1,0 +1,201 @@
+use crate::harness::{Server, eventually, finish, get, request, streamhouse, total};
+use serde_json::Value;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+fn json(body: &str) -> Value {
+    serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}"))
+}
+
+#[test]
+fn a_ready_server_serves_metrics_and_health() {
+    let server = Server::start(&[]);
+    let (status, metrics) = server.get("/metrics");
+    assert_eq!(status, 200);
+    assert!(metrics.contains("# TYPE streamhouse_producer_records_total counter"), "{metrics}");
+    assert_eq!(total(&metrics, "streamhouse_agents_active"), 1.0);
+
+    let (status, body) = server.get("/health");
+    assert_eq!((status, json(&body)["status"].as_str()), (200, Some("ok")));
+    let (status, body) = server.get("/health/ready");
+    let ready = json(&body);
+    assert_eq!((status, ready["status"].as_str()), (200, Some("ready")));
+    for check in ["metadata_store", "object_store", "cache", "writer_pool"] {
+        assert_eq!(ready["checks"][check], "ok", "{body}");
+    }
+    let (status, body) = server.get("/health/live");
+    assert_eq!((status, json(&body)["status"].as_str()), (200, Some("alive")));
+    let (status, page) = server.get("/");
+    assert_eq!(status, 200);
+    assert!(page.contains("/metrics"), "{page}");
+    assert_eq!(server.get("/nonsense").0, 404);
+}
+
+#[test]
+fn the_log_level_is_shown_and_changed_at_run_time() {
+    let mut server = Server::start(&["--log-level", "warn,streamhouse::ready=info"]);
+    assert_eq!(server.get("/log-level"), (200, "warn,streamhouse::ready=info\n".into()));
+    let put = |body: &str| request(&server.admin, "PUT /log-level HTTP/1.1\r\n", body).unwrap();
+    let (status, body) = put("nonsense=nonsense");
+    assert_eq!(status, 400, "{body}");
+    assert!(body.contains("nonsense"), "{body}");
+    assert_eq!(put("info").0, 200);
+    assert_eq!(server.get("/log-level").1, "info\n");
+    server.event("the log level was changed");
+}
+
+#[test]
+fn with_a_token_only_health_is_open() {
+    let server = Server::start(&["--set", "admin.token=secret"]);
+    for path in ["/", "/metrics", "/log-level"] {
+        assert_eq!(server.get(path).0, 401, "{path}");
+        let with = |token: &str| {
+            let header = format!("Authorization: Bearer {token}\r\n");
+            get(&server.admin, path, &header).unwrap().0
+        };
+        assert_eq!((with("wrong"), with("secret")), (401, 200), "{path}");
+    }
+    assert_eq!(server.get("/health/ready").0, 200);
+}
+
+#[test]
+fn an_admin_port_open_to_others_without_a_token_warns() {
+    let message = "the admin port is open to other machines; set admin.token";
+    let start = |token: &[&str]| {
+        let arguments = [&["--admin-addr", "0.0.0.0:0"], token].concat();
+        let folder = tempfile::tempdir().unwrap();
+        let mut all = vec!["serve", "--kafka-addr", "127.0.0.1:0", "--log-format", "json"];
+        all.extend(arguments);
+        let mut server = Server::spawn(streamhouse(folder.path(), &all), folder);
+        server.signal(15);
+        server.wait();
+        server.log()
+    };
+    assert!(start(&[]).contains(message));
+    assert!(!start(&["--set", "admin.token=secret"]).contains(message));
+}
+
+#[test]
+fn told_to_stop_it_keeps_what_it_acknowledged_and_ends_with_zero() {
+    for signal in [15, 2] {
+        let mut server = Server::start(&[]);
+        server.client(&["topic", "create", "log"], "").expect(0);
+        server.client(&["produce", "log"], "one\n").expect(0);
+        let begun = Instant::now();
+        server.signal(signal);
+        let status = server.wait();
+        assert!(status.success(), "{status}: {}", server.log());
+        assert!(begun.elapsed() < Duration::from_secs(20));
+        server.event("stopped: everything acknowledged is stored and committed");
+    }
+}
+
+#[test]
+fn an_idle_connection_does_not_hold_up_the_end() {
+    let mut server = Server::start(&[]);
+    let _kafka = std::net::TcpStream::connect(&server.kafka).unwrap();
+    let _admin = std::net::TcpStream::connect(&server.admin).unwrap();
+    server.client(&["topic", "create", "log"], "").expect(0);
+    let mut consumer = streamhouse(server.folder(), &["consume", "log", "--follow"]);
+    consumer.args(["--brokers", &server.kafka]).stderr(std::process::Stdio::null());
+    let mut consumer = consumer.spawn().unwrap();
+    let begun = Instant::now();
+    server.signal(15);
+    let status = server.wait();
+    let _ = consumer.kill();
+    let _ = consumer.wait();
+    assert!(status.success(), "{status}: {}", server.log());
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    // A store that takes connections and never answers keeps the first shutdown busy.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("s3.endpoint=http://{}", silent.local_addr().unwrap());
+    let mut server = Server::start(&[
+        "--object-store",
+        "s3://bucket",
+        "--set",
+        &endpoint,
+        "--set",
+        "s3.access_key_id=a",
+        "--set",
+        "s3.secret_access_key=b",
+        "--set",
+        "writer.put_timeout=1m",
+    ]);
+    server.client(&["topic", "create", "log"], "").expect(0);
+    let mut producer = streamhouse(server.folder(), &["produce", "log", "--timeout", "60s"]);
+    producer.args(["--brokers", &server.kafka]).stdin(std::process::Stdio::piped());
+    let mut producer = producer.stderr(std::process::Stdio::null()).spawn().unwrap();
+    {
+        use std::io::Write as _;
+        producer.stdin.take().unwrap().write_all(b"one\n").unwrap();
+    }
+    eventually("the batch waits for the store", || {
+        let (_, metrics) = server.get("/metrics");
+        (total(&metrics, "streamhouse_segment_unflushed_bytes") > 0.0).then_some(())
+    });
+    server.signal(15);
+    server.event("stopping; a second signal ends the process at once");
+    assert_eq!(server.get("/health/live").0, 200);
+    assert_eq!(server.get("/health/ready").0, 503);
+    let begun = Instant::now();
+    server.signal(15);
+    let status = server.wait();
+    assert_eq!(status.code(), Some(1));
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    let _ = producer.kill();
+    let _ = producer.wait();
+}
+
+#[test]
+fn a_port_that_is_taken_is_named_with_the_flag_that_changes_it() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    for (flag, other) in [("--kafka-addr", "--admin-addr"), ("--admin-addr", "--kafka-addr")] {
+        let folder = tempfile::tempdir().unwrap();
+        let arguments = ["serve", flag, &addr, other, "127.0.0.1:0"];
+        let finished = finish(streamhouse(folder.path(), &arguments), "").expect(1);
+        assert!(finished.stderr.contains(&format!("cannot listen on {addr}")));
+        assert!(finished.stderr.contains(flag), "{}", finished.stderr);
+    }
+}
+
+#[test]
+fn a_data_directory_in_use_or_out_of_reach_is_told() {
+    let server = Server::start(&[]);
+    let folder = server.folder().to_owned();
+    let arguments = ["serve", "--kafka-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"];
+    let finished = finish(streamhouse(&folder, &arguments), "").expect(1);
+    assert!(finished.stderr.contains("metadata.db"), "{}", finished.stderr);
+
+    let arguments = [&arguments[..], &["--data-dir", "/proc/nowhere"]].concat();
+    let finished = finish(streamhouse(&folder, &arguments), "").expect(1);
+    assert!(finished.stderr.contains("cannot use the data directory"), "{}", finished.stderr);
+    assert!(finished.stderr.contains("--data-dir"), "{}", finished.stderr);
+}
+
+#[test]
+fn a_server_is_ready_only_while_its_store_answers() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("s3.endpoint=http://{}", silent.local_addr().unwrap());
+    let server = Server::start(&[
+        "--object-store",
+        "s3://bucket",
+        "--set",
+        &endpoint,
+        "--set",
+        "s3.access_key_id=a",
+        "--set",
+        "s3.secret_access_key=b",
+    ]);
+    let begun = Instant::now();
+    let (status, body) = server.get("/health/ready");
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert_eq!((status, json(&body)["status"].as_str()), (503, Some("unready")));
+    assert_ne!(json(&body)["checks"]["object_store"], "ok", "{body}");
+    assert_eq!(json(&body)["checks"]["metadata_store"], "ok", "{body}");
+    assert_eq!(server.get("/health/live").0, 200);
+}

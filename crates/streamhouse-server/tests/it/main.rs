@@ -1,0 +1,9 @@
+//! The real binary, as people use it.
+
+mod command_line; // help, exit codes, errors
+mod configuration; // precedence, refusals, what `config` prints
+mod data; //          topics and records through the command line
+mod demo; //          the demo moves
+mod documents; //     generated pages are what the binary prints
+mod harness; //       starts and stops the binary
+mod lifecycle; //     ready, health, SIGTERM
