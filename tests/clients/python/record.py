@@ -1,0 +1,5 @@
+"""A record as the matrix compares it."""
+
+from collections import namedtuple
+
+Record = namedtuple("Record", "key value headers timestamp")
