@@ -106,9 +106,12 @@ impl Attempt {
         }
     }
 
-    /// Leaves a wait for new records out of the latency.
+    /// Leaves a wait for new records out of the latency, and of what makes a request slow.
     pub fn waited(&mut self, wait: Duration) {
         self.waited += wait;
+        if let Some(request) = &mut self.request {
+            request.waited(wait);
+        }
     }
 
     pub fn settle(mut self, failed: bool) {

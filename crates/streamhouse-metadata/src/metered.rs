@@ -11,11 +11,11 @@ use crate::types::{
 use async_trait::async_trait;
 use std::fmt;
 use std::time::Instant;
-use streamhouse_observability::declare::{CounterCell, HistogramCell, PerValue};
+use streamhouse_observability::declare::{ClosedLabel, CounterCell, HistogramCell, PerValue};
 use streamhouse_observability::instruments::MetadataMetrics;
 use streamhouse_observability::labels::{MetadataError as Class, MetadataOperation, Outcome};
 use streamhouse_observability::spans;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
 /// Counts, times and traces every call to `S`.
@@ -39,7 +39,7 @@ struct Handles {
     errors: PerValue<Class, CounterCell>,
 }
 
-impl<S> Metered<S> {
+impl<S: MetadataStore> Metered<S> {
     /// Measures `store` with `metrics`.
     pub fn new(metrics: &MetadataMetrics, store: S) -> Self {
         let handles = PerValue::bind(|operation| Handles {
@@ -54,21 +54,23 @@ impl<S> Metered<S> {
         operation: MetadataOperation,
         call: impl Future<Output = Result<T, MetadataError>> + Send,
     ) -> Result<T, MetadataError> {
-        let attempt = Attempt::begin(self.handles.of(operation));
-        attempt.settle(call.instrument(spans::metadata(operation)).await)
+        let span = spans::metadata(self.store.system(), operation);
+        let attempt = Attempt::begin(self.handles.of(operation), span.clone());
+        attempt.settle(call.instrument(span).await)
     }
 }
 
 /// One call. Dropped unsettled, it counts as cancelled.
 struct Attempt<'h> {
     handles: &'h Handles,
+    span: Span,
     begun: Instant,
     outcome: Outcome,
 }
 
 impl<'h> Attempt<'h> {
-    fn begin(handles: &'h Handles) -> Self {
-        Self { handles, begun: Instant::now(), outcome: Outcome::Cancelled }
+    fn begin(handles: &'h Handles, span: Span) -> Self {
+        Self { handles, span, begun: Instant::now(), outcome: Outcome::Cancelled }
     }
 
     fn settle<T>(mut self, result: Result<T, MetadataError>) -> Result<T, MetadataError> {
@@ -76,6 +78,7 @@ impl<'h> Attempt<'h> {
             Ok(_) => Outcome::Ok,
             Err(error) => {
                 self.handles.errors.of(error.class()).add(1);
+                spans::failed(&self.span, error.class().as_str());
                 Outcome::Error
             }
         };
@@ -91,6 +94,10 @@ impl Drop for Attempt<'_> {
 
 #[async_trait]
 impl<S: MetadataStore> MetadataStore for Metered<S> {
+    fn system(&self) -> &'static str {
+        self.store.system()
+    }
+
     async fn commit(&self, segments: &[Segment]) -> Result<Vec<Vec<BatchOutcome>>, MetadataError> {
         self.measure(MetadataOperation::Commit, self.store.commit(segments)).await
     }

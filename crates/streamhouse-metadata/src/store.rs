@@ -15,6 +15,11 @@ use uuid::Uuid;
 /// Calls are cancel safe: a dropped call either happens as a whole or not at all.
 #[async_trait]
 pub trait MetadataStore: fmt::Debug + Send + Sync + 'static {
+    /// The database behind it, by its name in the semantic conventions (`db.system.name`).
+    fn system(&self) -> &'static str {
+        "other_sql"
+    }
+
     /// Commits all `segments` in one transaction, in order, and tells for each what became of its
     /// batches, in the order of its blocks. No outcome stops the others.
     ///

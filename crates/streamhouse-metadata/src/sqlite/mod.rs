@@ -122,6 +122,10 @@ impl SqliteStore {
 
 #[async_trait]
 impl MetadataStore for SqliteStore {
+    fn system(&self) -> &'static str {
+        "sqlite"
+    }
+
     async fn commit(&self, segments: &[Segment]) -> Result<Vec<Vec<BatchOutcome>>, MetadataError> {
         if segments.is_empty() {
             return Ok(Vec::new());

@@ -105,7 +105,7 @@ pub const SPANS: &[SpanRow] = &[
         name: "metadata",
         kind: "client",
         help: "One operation of the metadata store",
-        attributes: &["db.operation.name"],
+        attributes: &["db.system.name", "db.operation.name"],
     },
     SpanRow {
         name: "http_request",
@@ -224,12 +224,18 @@ pub fn object_store(operation: Operation, object: &str) -> Span {
     )
 }
 
-/// One operation of the metadata store; a disabled span where nothing is sampled.
-pub fn metadata(operation: MetadataOperation) -> Span {
+/// One operation of the metadata store, which is a `system` by the names of the semantic
+/// conventions (`sqlite`, `postgresql`); a disabled span where nothing is sampled.
+pub fn metadata(system: &'static str, operation: MetadataOperation) -> Span {
     if !sampled() {
         return Span::none();
     }
-    info_span!("metadata", otel.kind = "client", db.operation.name = operation.as_str())
+    info_span!(
+        "metadata",
+        otel.kind = "client",
+        db.system.name = system,
+        db.operation.name = operation.as_str(),
+    )
 }
 
 #[cfg(test)]

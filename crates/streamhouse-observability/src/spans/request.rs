@@ -142,6 +142,7 @@ impl Requests {
             links: Vec::new(),
             scope,
             span: OnceLock::new(),
+            waited: Duration::ZERO,
         };
         match first {
             Some(parent) if forced => {
@@ -166,6 +167,7 @@ pub struct Request {
     links: Vec<SpanContext>,
     scope: Scope,
     span: OnceLock<Span>,
+    waited: Duration,
 }
 
 impl Request {
@@ -194,6 +196,12 @@ impl Request {
         scoped(self.scope.clone(), work.with_context(self.unsampled())).await
     }
 
+    /// Says that the client asked for so much waiting, for instance for new records: it makes the
+    /// request no slow one.
+    pub fn waited(&mut self, wait: Duration) {
+        self.waited += wait;
+    }
+
     /// Ends the request. One that failed or was slow and not sampled is traced now, within the
     /// cap. The context of an exported span is returned, for the latency's exemplar.
     pub fn finish(mut self, failed: bool, span: impl FnOnce() -> Span) -> Option<SpanContext> {
@@ -220,7 +228,8 @@ impl Request {
 
     fn traced_late(&self, failed: bool, elapsed: Duration) -> bool {
         let sampling = &self.gate.sampling;
-        if sampling.late_per_second == 0 || !(failed || elapsed >= sampling.slow) {
+        let slow = elapsed.saturating_sub(self.waited) >= sampling.slow;
+        if sampling.late_per_second == 0 || !(failed || slow) {
             return false;
         }
         let admitted = self.gate.late.admit(self.arrival.at + elapsed);

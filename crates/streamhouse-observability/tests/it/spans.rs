@@ -105,7 +105,7 @@ async fn an_object_store_call_is_a_client_span_that_can_fail() {
 
 #[tokio::test]
 async fn a_metadata_operation_is_a_client_span() {
-    let span = child(|| spans::metadata(MetadataOperation::Commit)).await;
+    let span = child(|| spans::metadata("sqlite", MetadataOperation::Commit)).await;
     assert_listed(&span);
     assert_eq!(attribute(&span, "db.operation.name"), Value::from("commit"));
 }
@@ -186,6 +186,17 @@ async fn a_slow_request_is_traced_afterwards_with_its_ids_and_its_true_start_and
     assert_eq!(took.as_millis() / 500, 6, "3 s, took {took:?}");
     assert_eq!(span.status, Status::Unset);
     assert_eq!(traces.metrics().late_traces.bind(&()).get(), 1);
+}
+
+#[tokio::test]
+async fn a_long_poll_is_not_slow_for_the_time_that_its_client_asked_it_to_wait() {
+    let traces = testing::traces(0.0);
+    let mut polled = traces.requests().begin(arrived_ago(Duration::from_secs(5)), &[]);
+    polled.waited(Duration::from_millis(4_900));
+    assert_eq!(polled.finish(false, || spans::consume_request(1)), None);
+    let mut slow = traces.requests().begin(arrived_ago(Duration::from_secs(5)), &[]);
+    slow.waited(Duration::from_millis(3_900));
+    assert!(slow.finish(false, || spans::consume_request(1)).is_some());
 }
 
 #[tokio::test]
@@ -296,7 +307,7 @@ async fn nothing_is_built_outside_a_sampled_request() {
             async {
                 assert!(spans::partition_write("orders", 0, 1, 1).is_disabled());
                 assert!(spans::object_store(Operation::Put, "a").is_disabled());
-                assert!(spans::metadata(MetadataOperation::Commit).is_disabled());
+                assert!(spans::metadata("sqlite", MetadataOperation::Commit).is_disabled());
                 assert!(spans::produce_request(1, 1).is_disabled());
                 assert_eq!(spans::sampled_context(&Span::current()), None);
             },
