@@ -135,3 +135,6 @@ impl Offered {
         walk(frame, header, body)
     }
 }
+
+#[cfg(test)]
+mod tests;

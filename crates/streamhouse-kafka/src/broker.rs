@@ -56,6 +56,7 @@ impl Broker {
     ) -> Self {
         let topics = Topics::new(
             metadata.clone(),
+            reader.clone(),
             &instruments.producer,
             &instruments.consumer,
             &instruments.cluster,

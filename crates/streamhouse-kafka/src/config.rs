@@ -49,6 +49,9 @@ pub struct BrokerConfig {
     pub write_timeout: Duration,
     /// The longest wait of a produce or fetch request, whatever it asks for. Default 5 min.
     pub max_wait: Duration,
+    /// How often a waiting fetch looks for what other agents appended, when there are others.
+    /// Default 100 ms.
+    pub tail_poll: Duration,
     /// How long a shutdown waits for requests under way. Default 10 s.
     pub drain_timeout: Duration,
 }
@@ -76,6 +79,7 @@ impl Default for BrokerConfig {
             read_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
             max_wait: Duration::from_secs(300),
+            tail_poll: Duration::from_millis(100),
             drain_timeout: Duration::from_secs(10),
         }
     }

@@ -272,11 +272,11 @@ impl Requests {
         self.tasks.spawn(async move {
             let Some(Some(reply)) = abort.run_until_cancelled(reply).await else { return };
             if wanted.silent {
-                return answering.settle(reply.outcome());
+                return answering.settle(reply.outcome);
             }
             let _ = ready.send(Answer {
                 frame: encode(wanted.offered, wanted.version, wanted.correlation, &reply.body),
-                outcome: reply.outcome(),
+                outcome: reply.outcome,
                 answering,
                 delivery: reply.delivery,
                 _slot: slot,

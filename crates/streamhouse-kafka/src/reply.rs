@@ -15,19 +15,17 @@ use tokio::sync::OwnedSemaphorePermit;
 pub(crate) struct Reply {
     /// The body.
     pub body: ResponseKind,
-    /// Whether there is an error code in it.
-    pub failed: bool,
+    /// How the request ended, if its answer reaches the client.
+    pub outcome: RequestOutcome,
     /// What it gives to consumers.
     pub delivery: Delivery,
 }
 
 impl Reply {
+    /// An answer that moves no records; `failed`: there is an error code in it.
     pub fn new(body: impl Into<ResponseKind>, failed: bool) -> Self {
-        Self { body: body.into(), failed, delivery: Delivery::default() }
-    }
-
-    pub fn outcome(&self) -> RequestOutcome {
-        if self.failed { RequestOutcome::Error } else { RequestOutcome::Ok }
+        let outcome = if failed { RequestOutcome::Error } else { RequestOutcome::Ok };
+        Self { body: body.into(), outcome, delivery: Delivery::default() }
     }
 }
 

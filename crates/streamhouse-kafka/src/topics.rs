@@ -13,6 +13,7 @@ use streamhouse_observability::instruments::{
     ClusterMetrics, ConsumerMetrics, ConsumerTopic, ProducerMetrics, ProducerTopic,
 };
 use streamhouse_observability::labels;
+use streamhouse_storage::Reader;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -37,6 +38,7 @@ struct Snapshot {
 #[derive(Debug)]
 pub(crate) struct Topics {
     store: Arc<dyn MetadataStore>,
+    reader: Reader,
     producer: ProducerMetrics,
     consumer: ConsumerMetrics,
     topics: GaugeCell,
@@ -52,6 +54,7 @@ pub(crate) struct Topics {
 impl Topics {
     pub fn new(
         store: Arc<dyn MetadataStore>,
+        reader: Reader,
         producer: &ProducerMetrics,
         consumer: &ConsumerMetrics,
         cluster: &ClusterMetrics,
@@ -65,6 +68,7 @@ impl Topics {
         });
         Self {
             store,
+            reader,
             producer: producer.clone(),
             consumer: consumer.clone(),
             topics: cluster.topics.bind(&()),
@@ -205,11 +209,15 @@ impl Topics {
         }
         self.topics.set(i64::try_from(next.by_id.len()).unwrap_or(i64::MAX));
         self.partitions.set(partitions);
+        let next = Arc::new(next);
+        // The old handles are dropped outside the lock: that takes the families' locks.
         let before = std::mem::replace(
             &mut *self.snapshot.write().unwrap_or_else(PoisonError::into_inner),
-            Arc::new(next),
+            next.clone(),
         );
-        drop(before); // outside the lock: dropping handles takes the families' locks
+        for id in before.by_id.keys().filter(|id| !next.by_id.contains_key(id)) {
+            self.reader.forget(*id);
+        }
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {

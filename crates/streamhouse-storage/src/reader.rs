@@ -14,7 +14,7 @@ use crate::partitions::Partitions;
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, stream};
 use std::sync::Arc;
-use streamhouse_metadata::{IndexRow, Locate, Located, MetadataStore, TopicPartition, Watermarks};
+use streamhouse_metadata::{IndexRow, Locate, Located, MetadataStore, TopicId, TopicPartition, Watermarks};
 use streamhouse_observability::labels;
 use tokio::time::Instant;
 
@@ -103,6 +103,16 @@ impl Reader {
     /// Dropping the future stops waiting; nothing is lost.
     pub async fn wait(&self, wanted: &[(TopicPartition, i64)]) {
         self.partitions.wait(wanted).await;
+    }
+
+    /// The partition's ends as last learned; they can be behind the truth. `None`: not learned.
+    pub fn last_known(&self, partition: TopicPartition) -> Option<Watermarks> {
+        self.partitions.last_known(partition)
+    }
+
+    /// Forgets a topic that was deleted, and ends the waits for its partitions.
+    pub fn forget(&self, topic: TopicId) {
+        self.partitions.forget(topic);
     }
 
     /// The partition's ends, read from the metadata store after this call began.

@@ -5,6 +5,7 @@ use crate::reply::Reply;
 use kafka_protocol::error::ResponseError as Code;
 use kafka_protocol::messages::ApiVersionsResponse;
 use kafka_protocol::messages::api_versions_response::ApiVersion;
+use streamhouse_observability::labels::RequestOutcome;
 
 pub(crate) fn handle() -> Reply {
     Reply::new(response(), false)
@@ -13,7 +14,8 @@ pub(crate) fn handle() -> Reply {
 /// The answer to a version that is not offered, in the body of version 0: the client finds a
 /// version in it and asks again.
 pub(crate) fn unsupported() -> Reply {
-    Reply::new(response().with_error_code(Code::UnsupportedVersion.code()), true)
+    let response = response().with_error_code(Code::UnsupportedVersion.code());
+    Reply { outcome: RequestOutcome::Unsupported, ..Reply::new(response, true) }
 }
 
 fn response() -> ApiVersionsResponse {

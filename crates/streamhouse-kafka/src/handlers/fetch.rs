@@ -86,7 +86,7 @@ pub(crate) async fn handle(context: Context, request: FetchRequest) -> Reply {
     };
     let response = FetchResponse::default().with_responses(by_topic(names, &wanted, read.parts));
     attempt.settle(failed);
-    Reply { body: response.into(), failed, delivery }
+    Reply { delivery, ..Reply::new(response, failed) }
 }
 
 /// Finds the topics.
@@ -133,12 +133,16 @@ async fn memory(broker: &Broker, limit: usize) -> Option<OwnedSemaphorePermit> {
     broker.deliveries.clone().acquire_many_owned(bytes).await.ok()
 }
 
-/// Waits for records beyond `ends`.
+/// Waits for records beyond `ends`. Appends of other agents are not heard of: where there are
+/// some, it is time to look again after a while.
 async fn more(broker: &Broker, ends: &[(TopicPartition, i64)]) {
     if ends.is_empty() {
         std::future::pending::<()>().await;
     }
-    broker.reader.wait(ends).await;
+    if broker.agents.live().len() <= 1 {
+        return broker.reader.wait(ends).await;
+    }
+    let _ = tokio::time::timeout(broker.config.tail_poll, broker.reader.wait(ends)).await;
 }
 
 /// Reads every partition once, in the order asked, up to `limit` bytes in all; at least one batch

@@ -20,6 +20,7 @@ use kafka_protocol::error::ResponseError as Code;
 use kafka_protocol::messages::{ApiVersionsResponse, RequestKind};
 use kafka_protocol::protocol::StrBytes;
 use std::sync::Arc;
+use streamhouse_observability::declare::ClosedLabel as _;
 use streamhouse_observability::spans::{Arrival, RequestIds};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -75,7 +76,7 @@ async fn answer(broker: &Broker, version: i16, request: RequestKind) -> Reply {
 /// Writes the request's log line.
 async fn answered(version: i16, reply: impl Future<Output = Reply>) -> Reply {
     let reply = reply.await;
-    tracing::debug!(version, failed = reply.failed, "request answered");
+    tracing::debug!(version, outcome = reply.outcome.as_str(), "request answered");
     reply
 }
 

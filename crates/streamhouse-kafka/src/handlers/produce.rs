@@ -37,12 +37,14 @@ struct Part {
     batches: Result<(TopicPartition, Vec<RecordBatch>), Refusal>,
 }
 
+/// A batch on its way, and its place in the metrics. `None`: the server stopped waiting.
+type Appending = (JoinHandle<Option<Result<Appended, AppendError>>>, BatchAttempt);
+
 /// One partition on its way.
 struct Write {
     topic: usize,
     index: i32,
-    outcome:
-        Result<Vec<(JoinHandle<Option<Result<Appended, AppendError>>>, BatchAttempt)>, Refusal>,
+    outcome: Result<(TopicPartition, Vec<Appending>), Refusal>,
 }
 
 /// Where appends go on when nobody waits for them any more.
@@ -79,7 +81,7 @@ pub(crate) async fn handle(
             let writes: Vec<_> =
                 parts.into_iter().map(|part| start(&broker, part, &aside)).collect();
             drop(queued);
-            let (response, failed) = finish(names, writes, deadline, version).await;
+            let (response, failed) = finish(&broker, names, writes, deadline, version).await;
             tracing::debug!(version, failed, "produce request answered");
             (response, failed)
         })
@@ -153,14 +155,14 @@ fn validate(
 fn start(broker: &Arc<Broker>, part: Part, aside: &Aside) -> Write {
     let Part { topic, index, open, batches } = part;
     let outcome = match batches {
-        Ok((partition, batches)) => Ok(batches
-            .into_iter()
-            .map(|batch| {
+        Ok((partition, batches)) => {
+            let start = |batch: RecordBatch| {
                 let records = batch.records();
                 let attempt = BatchAttempt::new(broker.clone(), open.clone(), records);
                 (append(broker, partition, &open, batch, aside), attempt)
-            })
-            .collect()),
+            };
+            Ok((partition, batches.into_iter().map(start).collect()))
+        }
         Err(refusal) => {
             open.produced.errors.of(refusal.0).add(1);
             Err(refusal)
@@ -211,6 +213,7 @@ fn append(
 
 /// Waits for all outcomes, no longer than until `deadline`.
 async fn finish(
+    broker: &Broker,
     names: Vec<kafka_protocol::protocol::StrBytes>,
     writes: Vec<Write>,
     deadline: Instant,
@@ -223,13 +226,18 @@ async fn finish(
     let mut failed = false;
     for write in writes {
         let outcome = match write.outcome {
-            Ok(batches) => settle(batches, deadline).await,
+            Ok((partition, batches)) => {
+                settle(batches, deadline).await.map(|offset| (partition, offset))
+            }
             Err((_, code, message)) => Err((code, message)),
         };
         failed |= outcome.is_err();
         let response = PartitionProduceResponse::default().with_index(write.index);
         let response = match outcome {
-            Ok(offset) => response.with_base_offset(offset),
+            Ok((partition, offset)) => {
+                let log_start = log_start(broker, partition, deadline).await;
+                response.with_base_offset(offset).with_log_start_offset(log_start)
+            }
             Err((code, message)) => {
                 let message = (version >= WITH_MESSAGE).then(|| text(message));
                 let response = response.with_error_code(code.code()).with_base_offset(-1);
@@ -243,11 +251,17 @@ async fn finish(
     (ProduceResponse::default().with_responses(responses), failed)
 }
 
+/// Where a partition's log begins: as last known, or read once; −1 if that cannot be told.
+async fn log_start(broker: &Broker, partition: TopicPartition, deadline: Instant) -> i64 {
+    if let Some(ends) = broker.reader.last_known(partition) {
+        return ends.log_start;
+    }
+    let ends = tokio::time::timeout_at(deadline, broker.reader.watermarks(partition)).await;
+    ends.ok().and_then(Result::ok).map_or(-1, |ends| ends.log_start)
+}
+
 /// The first offset of a partition's batches, or the first thing that went wrong.
-async fn settle(
-    batches: Vec<(JoinHandle<Option<Result<Appended, AppendError>>>, BatchAttempt)>,
-    deadline: Instant,
-) -> Result<i64, (Code, String)> {
+async fn settle(batches: Vec<Appending>, deadline: Instant) -> Result<i64, (Code, String)> {
     let mut first = None;
     for (append, attempt) in batches {
         let (class, code, message) = match tokio::time::timeout_at(deadline, append).await {

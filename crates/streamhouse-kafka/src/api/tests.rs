@@ -1,0 +1,332 @@
+//! The table of shapes is proven by the encoder: whatever it writes, the walker consumes.
+
+use super::*;
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::create_partitions_request::*;
+use kafka_protocol::messages::create_topics_request::*;
+use kafka_protocol::messages::delete_topics_request::*;
+use kafka_protocol::messages::describe_configs_request::*;
+use kafka_protocol::messages::fetch_request::*;
+use kafka_protocol::messages::list_offsets_request::*;
+use kafka_protocol::messages::metadata_request::*;
+use kafka_protocol::messages::produce_request::*;
+use kafka_protocol::messages::*;
+use kafka_protocol::protocol::{Decodable as _, Encodable as _, StrBytes};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+/// Arbitrary values out of arbitrary bytes.
+struct Source<'a>(&'a [u8]);
+
+impl Source<'_> {
+    fn byte(&mut self) -> u8 {
+        let Some((first, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        *first
+    }
+
+    fn int(&mut self) -> i32 {
+        i32::from(self.byte()) - 1
+    }
+
+    fn flag(&mut self) -> bool {
+        self.byte() & 1 == 1
+    }
+
+    fn text(&mut self) -> StrBytes {
+        let length = self.byte() as usize % 40;
+        StrBytes::from_string("µ".repeat(length / 7) + &"x".repeat(length))
+    }
+
+    fn name(&mut self) -> TopicName {
+        TopicName(self.text())
+    }
+
+    fn many<T>(&mut self, mut one: impl FnMut(&mut Self) -> T) -> Vec<T> {
+        (0..self.byte() % 4).map(|_| one(self)).collect()
+    }
+
+    fn some<T>(&mut self, one: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        if self.flag() { Some(one(self)) } else { None }
+    }
+
+    fn tags(&mut self, flexible: bool) -> BTreeMap<i32, Bytes> {
+        if !flexible {
+            return BTreeMap::new();
+        }
+        let tags = self.many(|s| (100 + s.int(), Bytes::from(vec![7; s.byte() as usize])));
+        tags.into_iter().collect()
+    }
+}
+
+fn produce(s: &mut Source<'_>, version: i16) -> RequestKind {
+    let tagged = version >= 9;
+    let partition = |s: &mut Source<'_>| {
+        PartitionProduceData::default()
+            .with_index(s.int())
+            .with_records(s.some(|s| Bytes::from(vec![1; s.byte() as usize])))
+            .with_unknown_tagged_fields(s.tags(tagged))
+    };
+    let topic = |s: &mut Source<'_>| {
+        TopicProduceData::default()
+            .with_name(s.name())
+            .with_partition_data(s.many(partition))
+            .with_unknown_tagged_fields(s.tags(tagged))
+    };
+    ProduceRequest::default()
+        .with_transactional_id(s.some(|s| TransactionalId(s.text())))
+        .with_topic_data(s.many(topic))
+        .with_unknown_tagged_fields(s.tags(tagged))
+        .into()
+}
+
+fn fetch(s: &mut Source<'_>, version: i16) -> RequestKind {
+    let tagged = version >= 12;
+    let partition = |s: &mut Source<'_>| {
+        FetchPartition::default().with_partition(s.int()).with_unknown_tagged_fields(s.tags(tagged))
+    };
+    let topic = |s: &mut Source<'_>| {
+        FetchTopic::default()
+            .with_topic(s.name())
+            .with_partitions(s.many(partition))
+            .with_unknown_tagged_fields(s.tags(tagged))
+    };
+    let mut request = FetchRequest::default()
+        .with_topics(s.many(topic))
+        .with_unknown_tagged_fields(s.tags(tagged));
+    if version >= 7 {
+        request.forgotten_topics_data = s.many(|s| {
+            ForgottenTopic::default().with_topic(s.name()).with_partitions(s.many(Source::int))
+        });
+    }
+    if version >= 11 {
+        request.rack_id = s.text();
+    }
+    if version >= 12 {
+        request.cluster_id = s.some(Source::text);
+    }
+    request.into()
+}
+
+fn list_offsets(s: &mut Source<'_>, version: i16) -> RequestKind {
+    let tagged = version >= 6;
+    let partition = |s: &mut Source<'_>| {
+        ListOffsetsPartition::default()
+            .with_partition_index(s.int())
+            .with_unknown_tagged_fields(s.tags(tagged))
+    };
+    let topic = |s: &mut Source<'_>| {
+        ListOffsetsTopic::default()
+            .with_name(s.name())
+            .with_partitions(s.many(partition))
+            .with_unknown_tagged_fields(s.tags(tagged))
+    };
+    ListOffsetsRequest::default()
+        .with_topics(s.many(topic))
+        .with_unknown_tagged_fields(s.tags(tagged))
+        .into()
+}
+
+fn metadata(s: &mut Source<'_>, version: i16) -> RequestKind {
+    let tagged = version >= 9;
+    let topic = |s: &mut Source<'_>| {
+        MetadataRequestTopic::default()
+            .with_name(if version >= 10 { s.some(Source::name) } else { Some(s.name()) })
+            .with_unknown_tagged_fields(s.tags(tagged))
+    };
+    let topics = s.many(topic);
+    MetadataRequest::default()
+        .with_topics(if version >= 1 { s.some(|_| topics) } else { Some(topics) })
+        .with_allow_auto_topic_creation(true)
+        .with_unknown_tagged_fields(s.tags(tagged))
+        .into()
+}
+
+fn create_topics(s: &mut Source<'_>, version: i16) -> RequestKind {
+    let tagged = version >= 5;
+    let assignment = |s: &mut Source<'_>| {
+        CreatableReplicaAssignment::default()
+            .with_broker_ids(s.many(|s| BrokerId(s.int())))
+            .with_unknown_tagged_fields(s.tags(tagged))
+    };
+    let config = |s: &mut Source<'_>| {
+        CreatableTopicConfig::default()
+            .with_name(s.text())
+            .with_value(s.some(Source::text))
+            .with_unknown_tagged_fields(s.tags(tagged))
+    };
+    let topic = |s: &mut Source<'_>| {
+        CreatableTopic::default()
+            .with_name(s.name())
+            .with_assignments(s.many(assignment))
+            .with_configs(s.many(config))
+            .with_unknown_tagged_fields(s.tags(tagged))
+    };
+    CreateTopicsRequest::default()
+        .with_topics(s.many(topic))
+        .with_unknown_tagged_fields(s.tags(tagged))
+        .into()
+}
+
+fn create_partitions(s: &mut Source<'_>, version: i16) -> RequestKind {
+    let tagged = version >= 2;
+    let assignment = |s: &mut Source<'_>| {
+        CreatePartitionsAssignment::default()
+            .with_broker_ids(s.many(|s| BrokerId(s.int())))
+            .with_unknown_tagged_fields(s.tags(tagged))
+    };
+    let topic = |s: &mut Source<'_>| {
+        CreatePartitionsTopic::default()
+            .with_name(s.name())
+            .with_assignments(s.some(|s| s.many(assignment)))
+            .with_unknown_tagged_fields(s.tags(tagged))
+    };
+    CreatePartitionsRequest::default()
+        .with_topics(s.many(topic))
+        .with_unknown_tagged_fields(s.tags(tagged))
+        .into()
+}
+
+fn delete_topics(s: &mut Source<'_>, version: i16) -> RequestKind {
+    let request = DeleteTopicsRequest::default();
+    if version < 6 {
+        return request.with_topic_names(s.many(Source::name)).into();
+    }
+    let topic = |s: &mut Source<'_>| {
+        DeleteTopicState::default()
+            .with_name(s.some(Source::name))
+            .with_unknown_tagged_fields(s.tags(true))
+    };
+    request.with_topics(s.many(topic)).into()
+}
+
+fn describe_configs(s: &mut Source<'_>, version: i16) -> RequestKind {
+    let tagged = version >= 4;
+    let resource = |s: &mut Source<'_>| {
+        DescribeConfigsResource::default()
+            .with_resource_name(s.text())
+            .with_configuration_keys(s.some(|s| s.many(Source::text)))
+            .with_unknown_tagged_fields(s.tags(tagged))
+    };
+    DescribeConfigsRequest::default()
+        .with_resources(s.many(resource))
+        .with_unknown_tagged_fields(s.tags(tagged))
+        .into()
+}
+
+fn request(key: ApiKey, s: &mut Source<'_>, version: i16) -> RequestKind {
+    match key {
+        ApiKey::Produce => produce(s, version),
+        ApiKey::Fetch => fetch(s, version),
+        ApiKey::ListOffsets => list_offsets(s, version),
+        ApiKey::Metadata => metadata(s, version),
+        ApiKey::CreateTopics => create_topics(s, version),
+        ApiKey::CreatePartitions => create_partitions(s, version),
+        ApiKey::DeleteTopics => delete_topics(s, version),
+        ApiKey::DescribeConfigs => describe_configs(s, version),
+        ApiKey::FindCoordinator if version < 4 => {
+            FindCoordinatorRequest::default().with_key(s.text()).into()
+        }
+        ApiKey::FindCoordinator => FindCoordinatorRequest::default()
+            .with_coordinator_keys(s.many(Source::text))
+            .with_unknown_tagged_fields(s.tags(true))
+            .into(),
+        ApiKey::ApiVersions if version < 3 => ApiVersionsRequest::default().into(),
+        ApiKey::ApiVersions => ApiVersionsRequest::default()
+            .with_client_software_name(s.text())
+            .with_client_software_version(s.text())
+            .with_unknown_tagged_fields(s.tags(true))
+            .into(),
+        ApiKey::InitProducerId => InitProducerIdRequest::default()
+            .with_transactional_id(s.some(|s| TransactionalId(s.text())))
+            .with_unknown_tagged_fields(s.tags(version >= 2))
+            .into(),
+        ApiKey::DescribeCluster => {
+            DescribeClusterRequest::default().with_unknown_tagged_fields(s.tags(true)).into()
+        }
+        other => panic!("no request is made up for {other:?}"),
+    }
+}
+
+/// A whole frame without its length.
+fn encoded(offered: &Offered, version: i16, bytes: &[u8]) -> Vec<u8> {
+    let mut source = Source(bytes);
+    let mut frame = BytesMut::new();
+    let header_version = offered.key.request_header_version(version);
+    RequestHeader::default()
+        .with_request_api_key(offered.key as i16)
+        .with_request_api_version(version)
+        .with_client_id(source.some(Source::text))
+        .with_unknown_tagged_fields(source.tags(header_version >= 2))
+        .encode(&mut frame, header_version)
+        .unwrap();
+    request(offered.key, &mut source, version).encode(&mut frame, version).unwrap();
+    frame.to_vec()
+}
+
+fn decode(offered: &Offered, version: i16, frame: Vec<u8>) -> Option<RequestKind> {
+    let mut frame = Bytes::from(frame);
+    let header_version = offered.key.request_header_version(version);
+    RequestHeader::decode(&mut frame, header_version).ok()?;
+    RequestKind::decode(offered.key, &mut frame, version).ok()
+}
+
+fn every_version() -> impl Iterator<Item = (&'static Offered, i16)> {
+    OFFERED.iter().flat_map(|offered| (offered.min..=offered.max).map(move |it| (offered, it)))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn whatever_is_encoded_in_an_offered_version_is_walked_to_its_last_byte(
+        bytes in proptest::collection::vec(any::<u8>(), 0..200),
+    ) {
+        for (offered, version) in every_version() {
+            let frame = encoded(offered, version, &bytes);
+            prop_assert_eq!(
+                offered.walk(&frame, version), Ok(()), "{:?} version {}", offered.key, version
+            );
+            let cut = usize::from(bytes.first().copied().unwrap_or(0)) % frame.len();
+            prop_assert!(offered.walk(&frame[..cut], version).is_err());
+        }
+    }
+
+    #[test]
+    fn what_passes_the_walker_is_decoded_with_bounded_memory(
+        bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        flips in proptest::collection::vec((any::<u16>(), any::<u8>()), 1..6),
+    ) {
+        for (offered, version) in every_version() {
+            let mut frame = encoded(offered, version, &bytes);
+            for (at, byte) in &flips {
+                let at = 8 + usize::from(*at) % (frame.len() - 7);
+                if let Some(place) = frame.get_mut(at) {
+                    *place = *byte;
+                }
+            }
+            // The decoder allocates what a length says: one absurd length aborts the process.
+            if offered.walk(&frame, version).is_ok() {
+                decode(offered, version, frame);
+            }
+        }
+    }
+}
+
+#[test]
+fn absurd_lengths_at_every_place_never_reach_the_decoder() {
+    let bytes: Vec<u8> = (0..200u8).map(|n| n.wrapping_mul(37) | 3).collect();
+    for (offered, version) in every_version() {
+        let whole = encoded(offered, version, &bytes);
+        for at in 8..whole.len() {
+            for absurd in [&[0x7f, 0xff, 0xff, 0xff][..], &[0xff, 0xff, 0xff, 0xff, 0x0f][..]] {
+                let mut frame = whole.clone();
+                let end = (at + absurd.len()).min(frame.len());
+                frame[at..end].copy_from_slice(&absurd[..end - at]);
+                if offered.walk(&frame, version).is_ok() {
+                    decode(offered, version, frame);
+                }
+            }
+        }
+    }
+}
