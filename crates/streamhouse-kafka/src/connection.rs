@@ -10,7 +10,7 @@ use crate::broker::Broker;
 use crate::error::KafkaError;
 use crate::framing::{allowance, deadline};
 use crate::handlers::{self, Context};
-use crate::reply::{Delivery, Reply, encode};
+use crate::reply::{Delivery, Reply, Turn, encode};
 use bytes::Bytes;
 use kafka_protocol::messages::{ApiKey, RequestHeader, RequestKind};
 use kafka_protocol::protocol::{Decodable as _, StrBytes};
@@ -76,6 +76,7 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite>(
         abort,
         gone,
         tasks,
+        fetching: None,
         client: None,
     };
     let mut writing = std::pin::pin!(write(writing, broker, answers));
@@ -122,6 +123,8 @@ struct Requests {
     abort: CancellationToken,
     gone: CancellationToken,
     tasks: TaskTracker,
+    /// Ends when the latest fetch of this connection has.
+    fetching: Option<oneshot::Receiver<()>>,
     /// The client's name for itself, kept because it is the same in every request.
     client: Option<Arc<str>>,
 }
@@ -243,6 +246,15 @@ impl Requests {
                 let reply = handlers::produce::handle(context, request, queued);
                 self.answer(wanted, answering, slot, async { Some(reply.await) });
                 let _ = taken.await; // the sender is dropped however the request ends
+            }
+            RequestKind::Fetch(request) => {
+                let (done, over) = oneshot::channel();
+                let turn = Turn { before: self.fetching.replace(over), done };
+                let gone = self.gone.clone();
+                let reply = async move {
+                    gone.run_until_cancelled(handlers::fetch::handle(context, request, turn)).await
+                };
+                self.answer(wanted, answering, slot, reply);
             }
             request => {
                 let gone = self.gone.clone();

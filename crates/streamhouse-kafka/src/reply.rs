@@ -8,7 +8,7 @@ use kafka_protocol::messages::{ResponseHeader, ResponseKind};
 use kafka_protocol::protocol::Encodable as _;
 use std::sync::Arc;
 use streamhouse_observability::labels::RequestOutcome;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// What a handler answers.
 #[derive(Debug)]
@@ -36,6 +36,20 @@ pub(crate) struct Delivery {
     pub topics: Vec<(Arc<OpenTopic>, u64, u64)>,
     /// The memory that they take.
     pub _permit: Option<OwnedSemaphorePermit>,
+    /// Lets the connection's next fetch begin once this one is written.
+    pub _done: Option<oneshot::Sender<()>>,
+}
+
+/// A fetch's place among the fetches of its connection.
+///
+/// Answers are written in the order asked. If a later fetch could take memory while an earlier one
+/// waits for it, neither would ever end: so they take turns.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    /// Ends when the fetch before has been written, or was given up.
+    pub before: Option<oneshot::Receiver<()>>,
+    /// Dropped when this one has.
+    pub done: oneshot::Sender<()>,
 }
 
 impl Delivery {

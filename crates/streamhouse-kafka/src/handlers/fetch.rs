@@ -1,16 +1,17 @@
 //! Fetch: reads what is there, and waits for what is not.
 
-use super::Context;
+use super::{Context, text};
 use crate::attempt::{Attempt, Kind};
 use crate::broker::Broker;
 use crate::error::of_read;
-use crate::reply::{Delivery, Reply};
+use crate::reply::{Delivery, Reply, Turn};
 use crate::topics::OpenTopic;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::error::ResponseError as Code;
 use kafka_protocol::messages::fetch_request::FetchPartition;
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::{FetchRequest, FetchResponse, TopicName};
+use kafka_protocol::protocol::StrBytes;
 use std::sync::Arc;
 use std::time::Duration;
 use streamhouse_metadata::{TopicPartition, Watermarks};
@@ -44,14 +45,15 @@ struct Read {
     ends: Vec<(TopicPartition, i64)>,
 }
 
-pub(crate) async fn handle(context: Context, request: FetchRequest) -> Reply {
+pub(crate) async fn handle(context: Context, request: FetchRequest, turn: Turn) -> Reply {
     if request.session_id != 0 {
         // No session was ever given out: the client asks again for everything it wants.
         let code = Code::FetchSessionIdNotFound.code();
         return Reply::new(FetchResponse::default().with_error_code(code), true);
     }
     let Context { broker, version, arrival, ids, draining, .. } = context;
-    let names: Vec<_> = request.topics.iter().map(|topic| topic.topic.clone()).collect();
+    // Copied, so that the answer does not keep the frame.
+    let names: Vec<_> = request.topics.iter().map(|topic| text(topic.topic.as_str())).collect();
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     let deadline = Instant::from_std(arrival.at) + wait.min(broker.config.max_wait);
     let limit = usize::try_from(request.max_bytes).unwrap_or(0);
@@ -62,6 +64,11 @@ pub(crate) async fn handle(context: Context, request: FetchRequest) -> Reply {
     let kind = Kind::Fetch { partitions };
     let mut attempt = Attempt::new(broker.clone(), kind, traced, arrival.at);
     let wanted = attempt.run(plan(&broker, request)).await;
+    if let Some(before) = turn.before {
+        let waiting = Instant::now();
+        let _ = before.await; // however it ended
+        attempt.waited(waiting.elapsed());
+    }
     let (read, permit) = loop {
         let permit = memory(&broker, limit).await;
         let read = attempt.run(read(&broker, &wanted, limit)).await;
@@ -83,6 +90,7 @@ pub(crate) async fn handle(context: Context, request: FetchRequest) -> Reply {
     let delivery = Delivery {
         topics: read.delivered,
         _permit: permit.and_then(|mut all| all.split(read.bytes.min(all.num_permits()))),
+        _done: Some(turn.done),
     };
     let response = FetchResponse::default().with_responses(by_topic(names, &wanted, read.parts));
     attempt.settle(failed);
@@ -235,12 +243,14 @@ fn joined(mut batches: Vec<Bytes>, length: usize) -> Bytes {
 }
 
 fn by_topic(
-    names: Vec<TopicName>,
+    names: Vec<StrBytes>,
     wanted: &[Wanted],
     parts: Vec<PartitionData>,
 ) -> Vec<FetchableTopicResponse> {
-    let mut topics: Vec<_> =
-        names.into_iter().map(|name| FetchableTopicResponse::default().with_topic(name)).collect();
+    let mut topics: Vec<_> = names
+        .into_iter()
+        .map(|name| FetchableTopicResponse::default().with_topic(TopicName(name)))
+        .collect();
     for (one, part) in wanted.iter().zip(parts) {
         if let Some(topic) = topics.get_mut(one.topic) {
             topic.partitions.push(part);

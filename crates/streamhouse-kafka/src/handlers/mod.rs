@@ -43,11 +43,8 @@ pub(crate) struct Context {
     pub tasks: TaskTracker,
 }
 
-/// Answers any request but a produce request.
+/// Answers any request that moves no records.
 pub(crate) async fn handle(context: Context, request: RequestKind) -> Reply {
-    if let RequestKind::Fetch(request) = request {
-        return fetch::handle(context, request).await;
-    }
     let Context { broker, version, arrival, ids, .. } = context;
     let traced = broker.requests.begin(arrival, &[]).with_ids(ids);
     traced.run(Span::none, answered(version, answer(&broker, version, request))).await

@@ -145,6 +145,29 @@ async fn a_client_that_does_not_read_is_cut_off_and_its_records_count_as_not_sen
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pipelined_fetches_that_need_all_the_memory_are_answered_one_after_another() {
+    let config = BrokerConfig {
+        max_fetch_bytes: 1 << 20,
+        response_memory: 1 << 20,
+        ..BrokerConfig::default()
+    };
+    let server = Server::with(config).await;
+    let mut wire = server.wire().await;
+    wire.topic("orders").await;
+    let batch = BatchSpec::new(1).value_bytes(900_000).encode();
+    wire.produce("orders", 0, batch.clone()).await;
+    let request = fetch("orders", &[(0, 0)]);
+    for _ in 0..30 {
+        wire.send(&request, 12).await;
+    }
+    for _ in 0..30 {
+        let (_, fetched) = wire.receive::<FetchRequest>(12).await;
+        let records = fetched.responses[0].partitions[0].records.clone().unwrap();
+        assert_eq!(records.len(), batch.len());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_beyond_the_limit_are_closed_at_once() {
     let config = BrokerConfig { max_connections: 2, ..BrokerConfig::default() };
     let server = Server::with(config).await;

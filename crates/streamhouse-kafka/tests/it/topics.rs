@@ -106,6 +106,7 @@ async fn two_agents_on_one_store_share_topics_and_partitions() {
     let metadata_store: Arc<dyn MetadataStore> = Arc::new(SqliteStore::in_memory().await.unwrap());
     let config = || BrokerConfig {
         refresh: Duration::from_millis(20),
+        refresh_on_miss: Duration::ZERO,
         incarnation: Uuid::new_v4(),
         ..BrokerConfig::default()
     };
