@@ -1,6 +1,8 @@
 //! What a sampled span and a log record cost their caller while the receiver hangs: from creation
 //! to the queue, or to the count of what it turns away.
 //! `cargo bench -p streamhouse-observability --features testing --bench export`
+#![expect(clippy::print_stdout, clippy::expect_used, reason = "a bench prints its figures")]
+#![expect(clippy::disallowed_macros, reason = "stands for a span of another library")]
 
 use std::time::{Duration, Instant};
 use streamhouse_observability::pipeline::{Config, Protocol};
@@ -20,7 +22,6 @@ fn main() {
     let (observability, layers) = testing::pipeline(config).expect("a pipeline");
     let dispatch = tracing::Dispatch::new(tracing_subscriber::registry().with(layers));
     tracing::dispatcher::with_default(&dispatch, || {
-        #[expect(clippy::disallowed_macros, reason = "stands for a span of another library")]
         measure("span", |place| drop(tracing::info_span!("work", place)));
         measure("log record", |place| tracing::info!(place, "something happened"));
     });

@@ -1,5 +1,6 @@
 //! A service of your own: `cargo run -p streamhouse-observability --example service`, then
 //! `curl 127.0.0.1:9464/metrics`. Set OTEL_EXPORTER_OTLP_ENDPOINT to send all three signals.
+#![expect(clippy::disallowed_macros, reason = "the ban is on spans of StreamHouse itself")]
 use streamhouse_observability::declare::{ClosedLabel, Counter};
 use streamhouse_observability::{Config, Observability, instruments};
 
@@ -8,7 +9,6 @@ enum Kind {
     Tea,
     Coffee,
 }
-
 impl ClosedLabel for Kind {
     const KEY: &'static str = "kind";
     const ALL: &'static [Self] = &[Self::Tea, Self::Coffee];
