@@ -160,7 +160,13 @@ fn refuse(why: &'static str) -> Response {
 /// The bridge's own text. Its callbacks observe every cell: that is what makes it slow.
 fn gather_bridge(registry: &prometheus::Registry, out: &mut Vec<u8>) -> Gathered {
     let families = collecting(Collecting::For(Exit::Scrape), || registry.gather());
-    let series = families.iter().map(|family| family.get_metric().len()).sum();
+    let before = out.len();
     let sdk_failed = TextEncoder::new().encode(&families, out).is_err() || families.is_empty();
+    let text = out.get(before..).unwrap_or_default();
+    let series = text.split(|byte| *byte == b'\n').filter(|line| is_sample(line)).count();
     Gathered { series, conflicts: 0, sdk_failed }
+}
+
+fn is_sample(line: &[u8]) -> bool {
+    !line.is_empty() && !line.starts_with(b"#")
 }

@@ -67,6 +67,12 @@ fn the_native_text_equals_the_bridges_for_every_kind_of_instrument() {
     let (ours, theirs) = (native.exposition().text(), bridge.exposition().text());
 
     assert_same_lines(&ours, &theirs);
+    let series = |metrics: &Metrics| {
+        let name = "streamhouse_telemetry_series";
+        super::value_of(&metrics.exposition().text(), name).unwrap()
+    };
+    assert_eq!(series(&native), series(&bridge));
+    assert!(series(&native) > 100.0);
     assert!(ours.contains("streamhouse_producer_bytes_total{topic=\"orders\"} 1099511627776\n"));
     assert!(ours.contains("target_info{service_instance_id=\"a\\\"b\",service_name=\"shop\"} 1\n"));
     assert!(ours.contains("lib_calls_total{a_size=\"3\",color=\"red\"} 5\n"));
