@@ -1,6 +1,7 @@
 use super::failed;
 use crate::error::StoreError;
 use bytes::Bytes;
+use futures_util::future::{try_join, try_join_all};
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, IoSlice, Read as _, Write as _};
@@ -80,11 +81,14 @@ impl Poison<'_> {
 impl Written {
     async fn sync(self) -> Result<(), Failure> {
         let Self { file, directories, is_ours } = self;
+        // All at once: the file system makes one commit of them.
         let file = blocking(move || file.sync_data());
-        let directories = blocking(move || {
-            directories.iter().try_for_each(|directory| File::open(directory)?.sync_all())
-        });
-        match tokio::try_join!(file, directories) {
+        let directories = try_join_all(
+            directories
+                .into_iter()
+                .map(|directory| blocking(move || File::open(directory)?.sync_all())),
+        );
+        match try_join(file, directories).await {
             Ok(_) => Ok(()),
             Err(error) => Err(Failure { error, is_ours }),
         }
@@ -207,4 +211,26 @@ pub(super) fn create_directories(directory: &Path) -> io::Result<()> {
         }
     }
     File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_to_a_full_device_is_full() {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let error = write_all(&full, &[Bytes::from_static(b"x")]).unwrap_err();
+        assert_eq!(failed(Operation::Put, "a", &error).class, labels::StoreError::Full);
+    }
+
+    #[test]
+    fn many_small_and_empty_parts_are_written_in_order() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a");
+        let parts: Vec<Bytes> =
+            (0..1_000_u32).map(|n| n.to_string().repeat((n % 3) as usize).into()).collect();
+        write_all(&File::create(&path).unwrap(), &parts).unwrap();
+        assert_eq!(fs::read(path).unwrap(), parts.concat());
+    }
 }
