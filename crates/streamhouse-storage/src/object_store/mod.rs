@@ -1,4 +1,10 @@
 //! The object store: one narrow trait, a backend for each kind of store, decorators around them.
+//!
+//! [`open`] makes a store from its URL. S3 comes as `Resilient(Metered(S3Store))`, so that each
+//! repetition counts as the request that it is; a directory and memory as `Metered(store)`, because
+//! what failed on a disk must be written anew under a new name, which only the caller can do.
+//!
+//! Invariant: nothing calls a backend but through [`Metered`]; otherwise a request is not counted.
 
 mod config;
 mod local;
