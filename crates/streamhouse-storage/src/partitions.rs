@@ -153,9 +153,9 @@ impl Partitions {
             let mut waiting = Vec::with_capacity(wanted.len());
             for (partition, offset) in wanted {
                 let Some(slot) = self.slot(*partition) else { return };
-                // Registered before the look, so that no change falls between the two.
-                let mut changed = Box::pin(slot.changed.clone().notified_owned());
-                changed.as_mut().enable();
+                // Made before the look: it notices every change from here on, so that none falls
+                // between the two.
+                let changed = Box::pin(slot.changed.clone().notified_owned());
                 let known = slot.lock();
                 if known.forgotten || known.high_watermark > Some(*offset) {
                     return;
@@ -311,5 +311,33 @@ mod tests {
         partitions.forget(partition(0).topic);
         timeout(Duration::from_secs(1), wait).await.unwrap();
         assert!(partitions.last_known(partition(0)).is_none());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_commit_at_the_moment_when_a_wait_begins_is_not_missed() {
+        const ROUNDS: i64 = 20_000;
+        let partitions = Partitions::new();
+        partitions.learned(partition(0), ends(0, 0), Instant::now());
+        let waits = Arc::new(std::sync::atomic::AtomicI64::new(-1));
+        let (writer, seen) = (partitions.clone(), waits.clone());
+        let writes = std::thread::spawn(move || {
+            for n in 0..ROUNDS {
+                while seen.load(std::sync::atomic::Ordering::Acquire) < n {
+                    std::hint::spin_loop();
+                }
+                // Each round hits another moment of the wait's beginning.
+                for _ in 0..n % 256 {
+                    std::hint::spin_loop();
+                }
+                writer.committed(partition(0), vec![row(n, n + 1)]);
+            }
+        });
+        for n in 0..ROUNDS {
+            waits.store(n, std::sync::atomic::Ordering::Release);
+            let wanted = [(partition(0), n)];
+            let wait = timeout(Duration::from_secs(30), partitions.wait(&wanted));
+            wait.await.unwrap_or_else(|_| panic!("the wake-up of round {n} was missed"));
+        }
+        writes.join().unwrap();
     }
 }

@@ -31,6 +31,20 @@ async fn a_commit_that_did_not_happen_fails_and_never_happens_later() {
 }
 
 #[tokio::test]
+async fn a_commit_that_would_still_happen_is_settled_first() {
+    let log = Log::start().await;
+    let topic = log.topic("orders", 1).await;
+    log.metadata.queue([CommitFault::DoubtLate]);
+    let failed = log.append(at(&topic, 0), &marked("late")).await;
+    assert!(matches!(failed, Err(AppendError::Metadata(_))), "{failed:?}");
+    for offset in 0..20 {
+        let appended = log.append(at(&topic, 0), &marked(&offset.to_string())).await.unwrap();
+        assert_eq!(appended.base_offset, offset);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test]
 async fn later_commits_wait_until_the_doubt_is_settled() {
     let log = Log::start().await;
     let topic = log.topic("orders", 1).await;

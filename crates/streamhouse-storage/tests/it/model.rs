@@ -39,8 +39,14 @@ async fn idempotent(log: Arc<Log>, partition: TopicPartition, id: i64, seed: u64
     let mut history = Vec::new();
     while !unsent.is_empty() {
         let window = random.random_range(1..=WINDOW).min(unsent.len());
-        let outcomes = unsent[..window].iter().map(|spec| log.append(partition, spec));
-        let outcomes = join_all(outcomes.collect::<Vec<_>>()).await;
+        let mut outcomes = Vec::with_capacity(window);
+        for spec in &unsent[..window] {
+            outcomes.push(log.append(partition, spec));
+            if random.random_bool(0.5) {
+                tokio::time::sleep(Duration::from_millis(random.random_range(0..3))).await;
+            }
+        }
+        let outcomes = join_all(outcomes).await;
         let mut failed = Vec::new();
         for (spec, outcome) in unsent.drain(..window).zip(outcomes) {
             match outcome {
@@ -91,6 +97,7 @@ async fn trouble(log: Arc<Log>, seed: u64) {
         CommitFault::Unavailable,
         CommitFault::DoubtCommitted,
         CommitFault::DoubtLost,
+        CommitFault::DoubtLate,
         CommitFault::Refused,
         CommitFault::Hang,
     ];

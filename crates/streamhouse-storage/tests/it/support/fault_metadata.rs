@@ -2,6 +2,7 @@ use async_trait::async_trait;
 use std::collections::VecDeque;
 use std::future::pending;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use streamhouse_metadata::{
     Agent, BatchOutcome, IndexRow, Locate, Located, MetadataError, MetadataStore, ProducerIdentity,
     Segment, SegmentId, Topic, TopicId, TopicPartition, Totals, Watermarks,
@@ -18,6 +19,8 @@ pub enum CommitFault {
     DoubtCommitted,
     /// It does not happen, and nobody knows.
     DoubtLost,
+    /// Nobody knows, and it happens a little later, unless it was settled before.
+    DoubtLate,
     /// It happens, and the call never returns.
     Hang,
     /// It waits for `release`, then goes its normal way.
@@ -108,6 +111,14 @@ impl MetadataStore for FaultMetadata {
             Some(CommitFault::DoubtLost) => Err(in_doubt()),
             Some(CommitFault::DoubtCommitted) => {
                 self.inner.commit(segments).await?;
+                Err(in_doubt())
+            }
+            Some(CommitFault::DoubtLate) => {
+                let (inner, segments) = (self.inner.clone(), segments.to_vec());
+                tokio::spawn(async move {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    inner.commit(&segments).await
+                });
                 Err(in_doubt())
             }
             Some(CommitFault::Hang) => {
