@@ -1,5 +1,4 @@
 //! The pipeline against an OTLP receiver in this process.
-#![expect(clippy::disallowed_macros, reason = "stands for spans of other libraries")]
 
 mod agree;
 mod deliver;

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use streamhouse_observability::ShutdownReport;
 use streamhouse_observability::pipeline::{Config, Protocol};
+use streamhouse_observability::testing;
 use streamhouse_observability::testing::otlp::OtlpReceiver;
 use tempfile::TempDir;
+use tracing_subscriber::layer::SubscriberExt;
 
 const BOTH: [Protocol; 2] = [Protocol::Grpc, Protocol::HttpProtobuf];
 
@@ -140,8 +142,6 @@ fn nothing_is_sent_to_a_receiver_that_cannot_prove_who_it_is() {
 
 /// A machine may have no authorities at all: then the pipeline says so and sends nothing.
 fn assert_nothing_arrives_with_system_authorities(receiver: &OtlpReceiver, config: Config) {
-    use streamhouse_observability::testing;
-    use tracing_subscriber::layer::SubscriberExt;
     let (observability, layers) = testing::pipeline(config).unwrap();
     let dispatch = tracing::Dispatch::new(tracing_subscriber::registry().with(layers));
     tracing::dispatcher::with_default(&dispatch, || spans(5));
@@ -152,14 +152,11 @@ fn assert_nothing_arrives_with_system_authorities(receiver: &OtlpReceiver, confi
 
 #[test]
 fn an_exporter_that_cannot_be_built_is_a_problem_and_nothing_else() {
-    use streamhouse_observability::testing;
     for protocol in BOTH {
         let mut config = config("https://127.0.0.1:1".into(), protocol);
         config.otlp.certificate = Some("/nowhere/authority.pem".into());
         let (observability, layers) = testing::pipeline(config).unwrap();
-        drop::<Vec<Box<dyn tracing_subscriber::Layer<tracing_subscriber::Registry> + Send + Sync>>>(
-            vec![Box::new(layers)],
-        );
+        drop(tracing_subscriber::registry().with(layers));
         assert_eq!(observability.problems().len(), 3);
         for problem in observability.problems() {
             assert!(problem.contains("/nowhere/authority.pem"), "{problem}");
