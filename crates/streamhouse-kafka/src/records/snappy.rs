@@ -90,14 +90,13 @@ impl<'a> Snappy<'a> {
     }
 
     fn copy(&mut self, offset: usize, length: usize) -> Result<()> {
-        let mut from = self.plain.len().checked_sub(offset).ok_or_else(torn)?;
+        let from = self.plain.len().checked_sub(offset).ok_or_else(torn)?;
         if offset == 0 {
             return Err(torn());
         }
-        for _ in 0..length {
-            let byte = self.plain[from];
-            self.plain.push(byte);
-            from += 1;
+        // Byte by byte: a copy may go on into what it has just written.
+        for place in from..from + length {
+            self.plain.push(self.plain[place]);
         }
         Ok(())
     }

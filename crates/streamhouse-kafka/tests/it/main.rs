@@ -1,5 +1,7 @@
 //! A broker in this process, driven over its socket: by raw frames and by librdkafka.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail as tests do")]
+
 mod bad_input;
 mod clients;
 mod connection;
