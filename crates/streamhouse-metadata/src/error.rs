@@ -9,8 +9,8 @@ pub enum MetadataError {
     /// Nothing was changed; the same call may succeed later.
     #[error("metadata store is unavailable: {0}")]
     Unavailable(String),
-    /// The connection was lost while committing: ask
-    /// [`settle`](crate::MetadataStore::settle) what happened.
+    /// The commit failed or its answer was lost. For segments, ask
+    /// [`settle`](crate::MetadataStore::settle) what happened; for anything else, read it.
     #[error("metadata commit is in doubt: {0}")]
     InDoubt(String),
     /// A topic of this name exists.

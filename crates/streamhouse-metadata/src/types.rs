@@ -182,7 +182,8 @@ pub struct Locate {
     pub partition: TopicPartition,
     /// The first offset of interest.
     pub offset: i64,
-    /// Stop after the row that reaches this many bytes; at least one row is returned.
+    /// Stop after the row that reaches this many bytes; at least one row is returned if there is
+    /// one. A store may stop earlier, to keep its answer small.
     pub max_bytes: u64,
 }
 

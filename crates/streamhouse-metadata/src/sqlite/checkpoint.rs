@@ -9,6 +9,8 @@ use std::time::Duration;
 
 /// How often the log is looked at.
 const PERIOD: Duration = Duration::from_secs(1);
+/// How long cutting the log waits for readers. Commits wait with it, so it gives up soon.
+pub(super) const PATIENCE: Duration = Duration::from_millis(100);
 /// Beyond this many pages (64 MiB) the log is cut, although commits then wait for a moment.
 const LARGE: i64 = 16_384;
 /// After this many periods without a write the log is cut: a start then has nothing to replay.

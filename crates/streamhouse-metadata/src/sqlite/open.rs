@@ -5,11 +5,11 @@ use super::lock::{Lock, TempDirectory};
 use super::writer::Writer;
 use super::{Inner, SqliteStore, checkpoint, sweep};
 use crate::error::MetadataError;
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions as _, query, query_as};
+use sqlx::{ConnectOptions as _, SqlSafeStr as _, query, query_as};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -17,7 +17,10 @@ use std::time::Duration;
 use tokio::sync::{Mutex, Notify, oneshot, watch};
 use uuid::Uuid;
 
-static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
+/// The schema's steps, in order. A step that has been released is never changed: the checksum of
+/// what was applied is stored.
+const MIGRATIONS: [(i64, &str, &str); 1] =
+    [(1, "first schema", include_str!("../../migrations/0001_first_schema.sql"))];
 
 /// How the store uses its file.
 #[derive(Clone, Debug)]
@@ -71,10 +74,11 @@ pub(super) async fn open(
     let lock = Lock::take(path, directory)?;
     let connect = options.connect(path);
     let mut connection = connect.connect().await.map_err(failed)?;
-    let migrated = MIGRATOR.run(&mut connection).await;
+    let migrated = migrator().run(&mut connection).await;
     migrated.map_err(|error| migration_failed(path, error))?;
     let cluster_id = cluster_id(&mut connection).await?;
-    let checkpointer = connect.connect().await.map_err(failed)?;
+    let checkpointer = connect.clone().busy_timeout(checkpoint::PATIENCE);
+    let checkpointer = checkpointer.connect().await.map_err(failed)?;
     let readers = SqlitePoolOptions::new()
         .max_connections(options.readers.max(1))
         .min_connections(0)
@@ -107,6 +111,19 @@ pub(super) async fn open(
         ended: Mutex::new(ended),
     };
     Ok(SqliteStore { inner: Arc::new(inner) })
+}
+
+fn migrator() -> Migrator {
+    let step = |(version, description, sql): (i64, &'static str, &'static str)| {
+        Migration::new(
+            version,
+            description.into(),
+            MigrationType::Simple,
+            sql.into_sql_str(),
+            false,
+        )
+    };
+    Migrator::with_migrations(MIGRATIONS.map(step).into())
 }
 
 fn migration_failed(path: &Path, error: MigrateError) -> MetadataError {

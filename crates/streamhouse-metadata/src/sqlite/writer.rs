@@ -108,7 +108,7 @@ impl Writer {
 async fn serve(
     mut connection: SqliteConnection,
     statements: Arc<AtomicU64>,
-    mut queues: Queues,
+    mut queues: Queues<Job>,
     keep: (Lock, oneshot::Sender<()>),
 ) {
     while let Some(job) = queues.next().await {
@@ -120,17 +120,18 @@ async fn serve(
     drop(keep);
 }
 
-struct Queues {
-    produce: mpsc::Receiver<Job>,
-    other: mpsc::Receiver<Job>,
+/// The lanes, seen from the writer.
+struct Queues<J> {
+    produce: mpsc::Receiver<J>,
+    other: mpsc::Receiver<J>,
     overtaken: u32,
     stop: Stop,
 }
 
-impl Queues {
+impl<J> Queues<J> {
     /// The next job: produce first, but the other lane is never starved. After the stop, what is
     /// queued still comes, and then `None`.
-    async fn next(&mut self) -> Option<Job> {
+    async fn next(&mut self) -> Option<J> {
         if self.overtaken >= OVERTAKING {
             self.overtaken = 0;
             if let Ok(job) = self.other.try_recv() {
@@ -156,5 +157,48 @@ impl Queues {
                 else => return None,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn queued(produce: u32, other: u32, stop: bool) -> String {
+        let (produce_jobs, produce_queue) = mpsc::channel(100);
+        let (other_jobs, other_queue) = mpsc::channel(100);
+        let (stopper, stopped) = watch::channel(false);
+        let mut queues =
+            Queues { produce: produce_queue, other: other_queue, overtaken: 0, stop: stopped };
+        for _ in 0..produce {
+            produce_jobs.send('p').await.unwrap();
+        }
+        for _ in 0..other {
+            other_jobs.send('o').await.unwrap();
+        }
+        if stop {
+            stopper.send_replace(true);
+        } else {
+            drop(stopper);
+        }
+        let mut order = String::new();
+        while let Some(job) = queues.next().await {
+            order.push(job);
+        }
+        assert!(produce_jobs.is_closed() && other_jobs.is_closed());
+        order
+    }
+
+    #[tokio::test]
+    async fn produce_goes_first_and_the_other_lane_is_not_starved() {
+        let sixteen = "p".repeat(16);
+        assert_eq!(queued(40, 3, true).await, format!("{sixteen}o{sixteen}o{}o", "p".repeat(8)));
+        assert_eq!(queued(2, 3, true).await, "ppooo");
+        assert_eq!(queued(20, 0, true).await, "p".repeat(20));
+    }
+
+    #[tokio::test]
+    async fn what_is_queued_is_finished_when_the_store_is_dropped() {
+        assert_eq!(queued(3, 2, false).await, "pppoo");
     }
 }
