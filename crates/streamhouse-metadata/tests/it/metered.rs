@@ -5,7 +5,9 @@ use streamhouse_metadata::{MetadataStore, Metered, SqliteStore, TopicId};
 use streamhouse_observability::declare::ClosedLabel as _;
 use streamhouse_observability::instruments::MetadataMetrics;
 use streamhouse_observability::labels::{self, MetadataOperation};
+use streamhouse_observability::spans::{self, Arrival};
 use streamhouse_observability::testing::{self, Seen};
+use tracing::Span;
 use uuid::Uuid;
 
 const DURATION: &str = "streamhouse.metadata.duration";
@@ -94,4 +96,31 @@ async fn every_series_of_errors_exists_from_the_start() {
     let (_store, seen) = metered().await;
     let expected = MetadataOperation::ALL.len() * labels::MetadataError::ALL.len();
     assert_eq!(seen.series(ERRORS).len(), expected);
+}
+
+#[tokio::test]
+async fn a_call_within_a_traced_request_is_a_span_that_tells_its_failure() {
+    let (store, _seen) = metered().await;
+    let traces = testing::traces(1.0);
+    let request = traces.requests().begin(Arrival::now(), &[]);
+    let work = async {
+        store.ping().await.unwrap();
+        store.create_topic("t", 0).await.unwrap_err();
+    };
+    request.run(|| spans::produce_request(1, 1), work).await;
+    request.finish(false, Span::none).unwrap();
+
+    let spans = traces.named("metadata");
+    let shown: Vec<_> = spans
+        .iter()
+        .map(|span| {
+            let value = |key| {
+                let pair = span.attributes.iter().find(|pair| pair.key.as_str() == key);
+                pair.map(|pair| pair.value.to_string())
+            };
+            (value("db.operation.name"), value("error.type"))
+        })
+        .collect();
+    let some = |text: &str| Some(text.to_owned());
+    assert_eq!(shown, vec![(some("ping"), None), (some("alter"), some("refused"))]);
 }
