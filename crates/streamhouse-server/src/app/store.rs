@@ -39,7 +39,8 @@ pub(super) fn writer(config: &Config, url: &Url, agent: i32) -> WriterConfig {
         linger: writer.linger.unwrap_or(defaults.linger),
         put_slots: writer.puts.unwrap_or(defaults.put_slots),
         segment_bytes: writer.segment_size.as_usize(),
-        put_budget: writer.put_timeout,
+        // The store's own deadline is to end first: it knows, and counts, what went wrong.
+        put_budget: writer.put_timeout + Duration::from_secs(1),
         ..defaults
     }
 }
