@@ -224,7 +224,20 @@ impl Requests {
                 return Err(error);
             }
         };
-        let context = Context {
+        let context = self.context(offered, version, correlation, arrival);
+        let wanted = Wanted { offered, version, correlation, silent: false };
+        self.start(request, context, wanted, answering, slot).await;
+        Ok(())
+    }
+
+    fn context(
+        &self,
+        offered: &Offered,
+        version: i16,
+        correlation: i32,
+        arrival: Arrival,
+    ) -> Context {
+        Context {
             broker: self.broker.clone(),
             version,
             arrival,
@@ -237,8 +250,18 @@ impl Requests {
             gone: self.gone.clone(),
             abort: self.abort.clone(),
             tasks: self.tasks.clone(),
-        };
-        let mut wanted = Wanted { offered, version, correlation, silent: false };
+        }
+    }
+
+    /// Starts a request; one that produces has its place in the order of the log afterwards.
+    async fn start(
+        &mut self,
+        request: RequestKind,
+        context: Context,
+        mut wanted: Wanted,
+        answering: Answering,
+        slot: OwnedSemaphorePermit,
+    ) {
         match request {
             RequestKind::Produce(request) => {
                 wanted.silent = request.acks == 0;
@@ -264,7 +287,6 @@ impl Requests {
                 self.answer(wanted, answering, slot, reply);
             }
         }
-        Ok(())
     }
 
     /// Works on a request in a task of its own. No reply means that the connection is over.
