@@ -207,18 +207,15 @@ impl Writer {
             state.asleep = state.bytes.is_empty() && !state.closed;
             state.asleep
         };
-        let mut state = queue.lock();
-        if self.was_busy {
+        let state = queue.lock();
+        let mut state = if self.was_busy {
             // Once more with a limit: losses have no line of their own that would wake us.
             let waited = queue.wake.wait_timeout_while(state, QUIET, empty);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-            if std::mem::take(&mut state.asleep) {
-                return true;
-            }
+            waited.unwrap_or_else(PoisonError::into_inner).0
         } else {
-            let waited = queue.wake.wait_while(state, empty);
-            state = waited.unwrap_or_else(PoisonError::into_inner);
-        }
+            queue.wake.wait_while(state, empty).unwrap_or_else(PoisonError::into_inner)
+        };
+        state.asleep = false;
         if state.bytes.is_empty() {
             return !state.closed;
         }

@@ -166,7 +166,9 @@ fn arrived_ago(ago: Duration) -> Arrival {
 #[tokio::test]
 async fn a_slow_request_is_traced_afterwards_with_its_ids_and_its_true_start_and_duration() {
     let traces = testing::traces(0.0);
-    let arrival = arrived_ago(Duration::from_secs(3));
+    // The wall clock was set back by an hour meanwhile: durations are not its business.
+    let mut arrival = arrived_ago(Duration::from_secs(3));
+    arrival.wall -= Duration::from_secs(3600);
     let request = traces.requests().begin(arrival, &[]);
     let ids = request.context().clone();
     let seen = request.run(|| spans::produce_request(1, 1), async { current() }).await;
@@ -213,7 +215,8 @@ async fn a_failed_request_is_traced_afterwards_and_a_quick_good_one_is_not() {
 #[tokio::test]
 async fn a_sampled_request_starts_at_its_arrival_and_is_one_span_over_several_runs() {
     let traces = testing::traces(1.0);
-    let arrival = arrived_ago(Duration::from_millis(250));
+    let mut arrival = arrived_ago(Duration::from_millis(250));
+    arrival.wall -= Duration::from_secs(3600);
     let request = traces.requests().begin(arrival, &[]);
     for _ in 0..2 {
         let seen = request.run(|| spans::produce_request(1, 1), async { current() }).await;
@@ -223,7 +226,8 @@ async fn a_sampled_request_starts_at_its_arrival_and_is_one_span_over_several_ru
     let exemplar = request.finish(true, || spans::produce_request(1, 1)).unwrap();
     let [span] = traces.spans().try_into().unwrap();
     assert_eq!((span.start_time, &span.span_context), (arrival.wall, &exemplar));
-    assert!(span.end_time > span.start_time);
+    let took = span.end_time.duration_since(span.start_time).unwrap();
+    assert!((250..30_000).contains(&took.as_millis()), "{took:?}");
     assert!(matches!(span.status, Status::Error { .. }));
     assert_eq!(traces.metrics().late_traces.bind(&()).get(), 0);
 }
@@ -381,4 +385,56 @@ async fn a_cancelled_request_leaves_a_span_and_no_ids_behind() {
     assert!(!current().is_valid());
     drop(request);
     assert_eq!(traces.named("produce_request").len(), 1);
+}
+
+#[test]
+fn a_thousand_nested_spans_and_their_logs_neither_hang_nor_panic() {
+    let traces = testing::traces(1.0);
+    let entered: Vec<_> = (0..1_000)
+        .map(|n: i64| {
+            let span = tracing::info_span!("nested", n).entered();
+            tracing::info!(n, "inside");
+            span
+        })
+        .collect();
+    entered.into_iter().rev().for_each(drop);
+    assert_eq!((traces.named("nested").len(), traces.lines().len()), (1_000, 1_000));
+    assert!(!current().is_valid());
+}
+
+#[tokio::test]
+async fn a_span_across_select_and_cancel_belongs_to_its_own_work_only() {
+    let traces = testing::traces(1.0);
+    let request = traces.requests().begin(Arrival::now(), &[]);
+    let own = request.context().span_id();
+    request
+        .run(|| spans::consume_request(1), async {
+            let part = |name| {
+                async {
+                    tokio::task::yield_now().await;
+                    current().span_id()
+                }
+                .instrument(spans::object_store(Operation::Get, name))
+            };
+            let endless = std::future::pending::<()>();
+            let endless = endless.instrument(spans::object_store(Operation::Get, "endless"));
+            for _ in 0..100 {
+                let inside = tokio::select! {
+                    _ = async { tokio::task::yield_now().await } => current().span_id(),
+                    id = part("slower") => id,
+                };
+                assert!(inside.to_string() != "0000000000000000");
+                assert_eq!(current().span_id(), own);
+            }
+            tokio::select! {
+                biased;
+                () = endless => {}
+                () = tokio::task::yield_now() => {}
+            }
+            assert_eq!(current().span_id(), own);
+        })
+        .await;
+    request.finish(false, Span::none);
+    assert_eq!(traces.named("object_store").len(), 101, "cancelled ones end, too");
+    assert!(!current().is_valid());
 }
