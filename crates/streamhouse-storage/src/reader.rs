@@ -14,7 +14,9 @@ use crate::partitions::Partitions;
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, stream};
 use std::sync::Arc;
-use streamhouse_metadata::{IndexRow, Locate, Located, MetadataStore, TopicId, TopicPartition, Watermarks};
+use streamhouse_metadata::{
+    IndexRow, Locate, Located, MetadataStore, TopicId, TopicPartition, Watermarks,
+};
 use streamhouse_observability::labels;
 use tokio::time::Instant;
 
