@@ -147,7 +147,8 @@ mod tests {
     fn a_long_value_is_cut_between_characters_and_marked() {
         let mut out = Vec::new();
         let mut escape = Escape::new(&mut out, Style::Bare, 4);
-        assert!(write!(escape, "{}{}", "abc", "éé").is_err());
+        let two = "éé";
+        assert!(write!(escape, "abc{two}").is_err());
         assert_eq!(String::from_utf8(out).unwrap(), "abc…(cut)");
     }
 

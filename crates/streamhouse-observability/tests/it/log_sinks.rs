@@ -56,7 +56,9 @@ impl Write for Gated {
     }
 }
 
-fn gated() -> (Gated, Sender<io::Result<usize>>, Arc<Mutex<Vec<u8>>>) {
+type Leave = Sender<io::Result<usize>>;
+
+fn gated() -> (Gated, Leave, Arc<Mutex<Vec<u8>>>) {
     let (leave, gate) = channel();
     let written = Arc::<Mutex<Vec<u8>>>::default();
     (Gated(gate, written.clone()), leave, written)

@@ -147,12 +147,13 @@ async fn otlp_records_carry_the_ids_that_lines_show() {
     let traces = testing::traces(0.0);
     let ids = RequestIds { api: "fetch", correlation_id: 9, client_id: None };
     let request = traces.requests().begin(Arrival::now(), &[]).with_ids(ids);
-    let work = spans::with_partition(Arc::from("orders"), 3, async { warn!(n = 1, "hello") });
-    // The partition is inside the request, as in a handler.
-    let work = async { work.await };
+    let work = async {
+        warn!("before");
+        spans::with_partition(Arc::from("orders"), 3, async { warn!(n = 1, "hello") }).await;
+    };
     request.run(|| spans::consume_request(1), work).await;
 
-    let [record] = traces.records().try_into().unwrap();
+    let [_before, record] = traces.records().try_into().unwrap();
     let context = record.trace_context().unwrap();
     assert_eq!(context.trace_id, request.context().trace_id());
     assert_eq!(context.span_id, request.context().span_id());
@@ -161,6 +162,10 @@ async fn otlp_records_carry_the_ids_that_lines_show() {
         let key = Key::new(key);
         record.attributes_iter().find(|pair| pair.0 == key).map(|pair| pair.1.clone())
     };
+    assert_eq!(value("api"), Some(AnyValue::from("fetch")));
+    assert_eq!(value("correlation_id"), Some(AnyValue::Int(9)));
+    let id = request.context().span_id().to_string();
+    assert_eq!(value("request_id"), Some(AnyValue::from(id)));
     assert_eq!(value("topic"), Some(AnyValue::from("orders")));
     assert_eq!(value("partition"), Some(AnyValue::Int(3)));
     assert_eq!(value("n"), Some(AnyValue::Int(1)));
