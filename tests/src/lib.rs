@@ -1,1 +1,7 @@
-//! Placeholder.
+//! What the tests that span crates share: the real binary as a child process, a raw Kafka
+//! connection, a reader of `/metrics`, and a load generator.
+pub mod http;
+pub mod load;
+pub mod metrics;
+pub mod process;
+pub mod raw;

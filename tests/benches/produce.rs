@@ -1,0 +1,64 @@
+//! Produce throughput, the durable acknowledgement's latency at half that rate, idle memory.
+//!
+//! `cargo bench -p streamhouse-tests --bench produce`
+//!
+//! The generator sends batches encoded beforehand over one connection and shares the machine
+//! with the server; the store is a local directory with synced writes.
+
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::{CreateTopicsRequest, TopicName};
+use kafka_protocol::protocol::StrBytes;
+use std::time::Duration;
+use streamhouse_tests::load::{Load, run};
+use streamhouse_tests::process::Launch;
+use streamhouse_tests::raw::Connection;
+
+const ROUNDS: usize = 3;
+const TIME: Duration = Duration::from_secs(10);
+
+fn main() -> std::io::Result<()> {
+    let data = tempfile::tempdir()?;
+    let server = Launch::serve(env!("CARGO_BIN_EXE_streamhouse-under-test"), data.path()).start();
+    println!("idle resident memory: {:.1} MB", resident(server.pid())? / 1e6);
+
+    let topic = CreatableTopic::default()
+        .with_name(TopicName(StrBytes::from_static_str("load")))
+        .with_num_partitions(1)
+        .with_replication_factor(1);
+    let create = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
+    Connection::open(server.kafka)?.call(5, &create)?;
+
+    let full = Load {
+        topic: "load".into(),
+        partition: 0,
+        records: 1000,
+        value_bytes: 100,
+        in_flight: 16,
+        rate: None,
+        time: TIME,
+    };
+    for round in 1..=ROUNDS {
+        let report = run(server.kafka, &full)?;
+        let rate = report.records as f64 / report.seconds;
+        println!("round {round}: {rate:.0} records/s, acks=all, 1000 x 100 B batches");
+        let half = run(server.kafka, &Load { rate: Some(rate / 2.0), ..full.clone() })?;
+        println!(
+            "round {round}: at {:.0} records/s: ack p50 {:.1} ms, p99 {:.1} ms, p99.9 {:.1} ms",
+            half.records as f64 / half.seconds,
+            half.quantile(0.5) * 1e3,
+            half.quantile(0.99) * 1e3,
+            half.quantile(0.999) * 1e3,
+        );
+    }
+    println!("resident memory after the load: {:.1} MB", resident(server.pid())? / 1e6);
+    server.stop();
+    Ok(())
+}
+
+/// Resident bytes of a process.
+fn resident(pid: u32) -> std::io::Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+    Ok(kib.unwrap_or(f64::NAN) * 1024.0)
+}

@@ -1,0 +1,7 @@
+//! Tests of the whole: the real binary, real clients, injected faults.
+mod clients;
+mod kill;
+mod layers;
+
+/// The binary under test: `streamhouse`'s own `main`.
+const BINARY: &str = env!("CARGO_BIN_EXE_streamhouse-under-test");

@@ -1,0 +1,110 @@
+//! A load generator: batches encoded beforehand, several requests in flight.
+
+use crate::raw::{Connection, batch, frame, produce};
+use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
+use kafka_protocol::records::Compression;
+use std::io::{Error, Result};
+use std::net::SocketAddr;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+/// The version of the produce requests.
+const VERSION: i16 = 9;
+
+/// What to send.
+#[derive(Clone, Debug)]
+pub struct Load {
+    /// The topic, which must exist.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// Records in a batch.
+    pub records: usize,
+    /// Bytes of a record's value.
+    pub value_bytes: usize,
+    /// Requests in flight at most.
+    pub in_flight: usize,
+    /// Records per second to aim at; as many as possible without.
+    pub rate: Option<f64>,
+    /// How long.
+    pub time: Duration,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Records acknowledged.
+    pub records: u64,
+    /// Seconds from the first request to the last answer.
+    pub seconds: f64,
+    /// Seconds from when each request was due to its answer.
+    pub latencies: Vec<f64>,
+}
+
+impl Report {
+    /// The latency that a part `q` of all requests stays below.
+    pub fn quantile(&self, q: f64) -> f64 {
+        let mut sorted = self.latencies.clone();
+        sorted.sort_by(f64::total_cmp);
+        let place = ((sorted.len() as f64) * q).ceil() as usize;
+        sorted.get(place.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+    }
+}
+
+/// Sends `load` on one connection. With a rate, a latency counts from when the request was due,
+/// so that a stall is not hidden by requests that were never sent.
+///
+/// # Errors
+/// Any error of the connection, and any error code in an answer.
+pub fn run(addr: SocketAddr, load: &Load) -> Result<Report> {
+    let mut connection = Connection::open(addr)?;
+    let sender = connection.split()?;
+    let values = vec![vec![b'x'; load.value_bytes]; load.records];
+    let records = batch(&values, Compression::None, None);
+    let bytes = frame(VERSION, 1, &produce(&load.topic, load.partition, records, -1))?;
+    // The channel's capacity bounds the requests in flight.
+    let (due, answers) = sync_channel(load.in_flight.saturating_sub(1));
+    let mut report = Report::default();
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        let sending = scope.spawn(|| send(sender, &bytes, load, start, due));
+        for since in answers {
+            let (_, answer) = connection.receive::<ProduceRequest>(VERSION)?;
+            refuse_errors(&answer)?;
+            report.records += load.records as u64;
+            report.latencies.push(Instant::elapsed(&since).as_secs_f64());
+        }
+        sending.join().unwrap_or_else(|_| Err(Error::other("the sender panicked")))
+    })?;
+    report.seconds = start.elapsed().as_secs_f64();
+    Ok(report)
+}
+
+fn send(
+    mut connection: Connection,
+    bytes: &[u8],
+    load: &Load,
+    start: Instant,
+    due: SyncSender<Instant>,
+) -> Result<()> {
+    let pause = load.rate.map(|rate| Duration::from_secs_f64(load.records as f64 / rate));
+    let mut next = start;
+    while start.elapsed() < load.time {
+        std::thread::park_timeout(next.saturating_duration_since(Instant::now()));
+        let since = if pause.is_some() { next } else { Instant::now() };
+        if due.send(since).is_err() {
+            break;
+        }
+        connection.send_bytes(bytes)?;
+        next += pause.unwrap_or_default();
+    }
+    Ok(())
+}
+
+fn refuse_errors(answer: &ProduceResponse) -> Result<()> {
+    let mut partitions = answer.responses.iter().flat_map(|topic| &topic.partition_responses);
+    match partitions.find(|partition| partition.error_code != 0) {
+        Some(partition) => Err(Error::other(format!("error code {}", partition.error_code))),
+        None => Ok(()),
+    }
+}
