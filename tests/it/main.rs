@@ -2,6 +2,7 @@
 mod clients;
 mod kill;
 mod layers;
+mod ledger;
 
 /// The binary under test: `streamhouse`'s own `main`.
 const BINARY: &str = env!("CARGO_BIN_EXE_streamhouse-under-test");
