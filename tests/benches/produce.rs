@@ -5,13 +5,9 @@
 //! The generator sends batches encoded beforehand over one connection and shares the machine
 //! with the server; the store is a local directory with synced writes.
 
-use kafka_protocol::messages::create_topics_request::CreatableTopic;
-use kafka_protocol::messages::{CreateTopicsRequest, TopicName};
-use kafka_protocol::protocol::StrBytes;
 use std::time::Duration;
-use streamhouse_tests::load::{Load, run};
+use streamhouse_tests::load::{Load, create_topic, run};
 use streamhouse_tests::process::Launch;
-use streamhouse_tests::raw::Connection;
 
 const ROUNDS: usize = 3;
 const TIME: Duration = Duration::from_secs(10);
@@ -21,13 +17,7 @@ fn main() -> std::io::Result<()> {
     let server = Launch::serve(env!("CARGO_BIN_EXE_streamhouse-under-test"), data.path()).start();
     println!("idle resident memory: {:.1} MB", resident(server.pid())? / 1e6);
 
-    let topic = CreatableTopic::default()
-        .with_name(TopicName(StrBytes::from_static_str("load")))
-        .with_num_partitions(1)
-        .with_replication_factor(1);
-    let create = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
-    Connection::open(server.kafka)?.call(5, &create)?;
-
+    create_topic(server.kafka, "load", 1)?;
     let full = Load {
         topic: "load".into(),
         partition: 0,

@@ -141,19 +141,9 @@ pub fn read_all(addr: SocketAddr, topic: &str, partitions: i32) -> BTreeMap<Plac
     found
 }
 
-/// Creates a topic and waits until the broker shows it.
+/// Creates a topic.
 pub fn create_topic(addr: SocketAddr, topic: &str, partitions: i32) {
-    use kafka_protocol::messages::create_topics_request::CreatableTopic;
-    use kafka_protocol::messages::{CreateTopicsRequest, TopicName};
-    use kafka_protocol::protocol::StrBytes;
-    let wanted = CreatableTopic::default()
-        .with_name(TopicName(StrBytes::from_string(topic.into())))
-        .with_num_partitions(partitions)
-        .with_replication_factor(1);
-    let request = CreateTopicsRequest::default().with_topics(vec![wanted]).with_timeout_ms(10_000);
-    let mut connection = streamhouse_tests::raw::Connection::open(addr).expect("a connection");
-    let answer = connection.call(5, &request).expect("an answer");
-    assert_eq!(answer.topics[0].error_code, 0, "{:?}", answer.topics[0]);
+    streamhouse_tests::load::create_topic(addr, topic, partitions).expect("a new topic");
 }
 
 /// Deletes a topic.

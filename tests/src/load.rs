@@ -1,7 +1,9 @@
 //! A load generator: batches encoded beforehand, several requests in flight.
 
 use crate::raw::{Connection, batch, frame, produce};
-use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
+use kafka_protocol::messages::{CreateTopicsRequest, ProduceRequest, ProduceResponse, TopicName};
+use kafka_protocol::protocol::StrBytes;
 use kafka_protocol::records::Compression;
 use std::io::{Error, Result};
 use std::net::SocketAddr;
@@ -106,5 +108,22 @@ fn refuse_errors(answer: &ProduceResponse) -> Result<()> {
     match partitions.find(|partition| partition.error_code != 0) {
         Some(partition) => Err(Error::other(format!("error code {}", partition.error_code))),
         None => Ok(()),
+    }
+}
+
+/// Creates a topic.
+///
+/// # Errors
+/// Any error of the connection, and an error code in the answer.
+pub fn create_topic(addr: SocketAddr, name: &str, partitions: i32) -> Result<()> {
+    let topic = CreatableTopic::default()
+        .with_name(TopicName(StrBytes::from_string(name.into())))
+        .with_num_partitions(partitions)
+        .with_replication_factor(1);
+    let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
+    let answer = Connection::open(addr)?.call(5, &request)?;
+    match answer.topics.first() {
+        Some(topic) if topic.error_code == 0 => Ok(()),
+        other => Err(Error::other(format!("topic {name} was not created: {other:?}"))),
     }
 }
