@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use streamhouse_observability::testing::otlp::Receiver;
+use streamhouse_observability::testing::otlp::OtlpReceiver;
 use streamhouse_tests::http;
 use streamhouse_tests::load::{Load, create_topic, run};
 use streamhouse_tests::process::Launch;
@@ -17,7 +17,7 @@ const TIME: Duration = Duration::from_secs(5);
 
 fn main() -> std::io::Result<()> {
     let rounds: usize = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(12);
-    let receiver = Receiver::start()?;
+    let receiver = OtlpReceiver::start();
     let mut ratios = Vec::new();
     for round in 0..rounds {
         let (on, off) = if round % 2 == 0 {

@@ -15,7 +15,7 @@ const TOPIC: &str = "orders";
 const PRODUCE: i16 = 9;
 const FETCH: i16 = 12;
 
-fn fetch(topic: &str, offset: i64) -> FetchRequest {
+pub fn fetch(topic: &str, offset: i64) -> FetchRequest {
     let partition = FetchPartition::default()
         .with_partition(0)
         .with_fetch_offset(offset)

@@ -1,8 +1,10 @@
 //! Tests of the whole: the real binary, real clients, injected faults.
 mod clients;
+mod every_row;
 mod kill;
 mod layers;
 mod ledger;
+mod store_faults;
 
 /// The binary under test: `streamhouse`'s own `main`.
 const BINARY: &str = env!("CARGO_BIN_EXE_streamhouse-under-test");

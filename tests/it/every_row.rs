@@ -1,0 +1,130 @@
+//! The registry tells the truth: what is declared is recorded by the running engine.
+
+use crate::clients::{create_topic, flush, producer, read_all, send};
+use crate::store_faults::launch;
+use kafka_protocol::messages::{FetchRequest, ProduceRequest};
+use std::collections::{BTreeMap, BTreeSet};
+use streamhouse_observability::declare::{Kind, Row};
+use streamhouse_observability::instruments::Instruments;
+use streamhouse_observability::labels::Operation;
+use streamhouse_observability::testing::in_memory;
+use streamhouse_observability::testing::otlp;
+use streamhouse_storage::testing::Fault;
+use streamhouse_storage::testing::s3::S3Server;
+use streamhouse_tests::metrics::Scrape;
+use streamhouse_tests::process::Server;
+use streamhouse_tests::raw::{Connection, batch, produce};
+
+/// Rows that a healthy process keeps at 0, and the tests that move them.
+const MOVED_BY_OTHER_TESTS: &[(&str, &str)] = &[
+    ("streamhouse_telemetry_callback_panics_total", "observability: panicking callbacks"),
+    ("streamhouse_telemetry_series_at_limit", "observability: the bound on series"),
+    ("streamhouse_telemetry_series_overflows_total", "observability: the bound on series"),
+];
+
+fn registry() -> Vec<std::sync::Arc<Row>> {
+    let (declare, _seen) = in_memory();
+    let _all = Instruments::declare(&declare);
+    let rows = declare.rows();
+    assert!(rows.iter().any(|row| row.name == "streamhouse.telemetry.created"), "telemetry's own");
+    rows
+}
+
+/// The greatest value seen of each family.
+#[derive(Default)]
+struct Moved(BTreeMap<String, f64>);
+
+impl Moved {
+    fn note(&mut self, scrape: &Scrape) {
+        for sample in &scrape.0 {
+            let most = self.0.entry(sample.name.clone()).or_default();
+            *most = most.max(sample.value.abs());
+        }
+    }
+
+    fn has(&self, row: &Row) -> bool {
+        let mut name = row.prometheus_name();
+        if row.kind == Kind::Histogram {
+            name.push_str("_count");
+        }
+        self.0.get(&name).is_some_and(|value| *value > 0.0)
+    }
+}
+
+/// Reads and writes, some of it wrong.
+fn load(server: &Server, moved: &mut Moved) {
+    create_topic(server.kafka, "orders", 2);
+    let (producer, _) = producer(server.kafka, &[("enable.idempotence", "true")]);
+    for n in 0..2_000 {
+        send(&producer, "orders", (n % 2) as i32, n);
+        if n % 100 == 0 {
+            moved.note(&server.scrape());
+        }
+    }
+    flush(&producer);
+    read_all(server.kafka, "orders", 2);
+    let mut raw = Connection::open(server.kafka).expect("a connection");
+    let good = batch(&[vec![0; 10]], kafka_protocol::records::Compression::None, None);
+    raw.call::<ProduceRequest>(9, &produce("no/such/topic", 0, good.clone(), -1)).expect("answer");
+    raw.call::<FetchRequest>(12, &crate::ledger::fetch("orders", 1 << 40)).expect("answer");
+    // A batch that waits for its segment shows the gauges of what is not durable yet.
+    raw.send::<ProduceRequest>(9, &produce("orders", 0, good, -1)).expect("sent");
+    moved.note(&server.scrape());
+    raw.receive::<ProduceRequest>(9).expect("an answer");
+    moved.note(&server.scrape());
+}
+
+#[test]
+fn every_declared_instrument_is_recorded_by_the_running_engine() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let s3 = runtime.block_on(S3Server::start()).expect("an S3 server");
+    let receiver = otlp::OtlpReceiver::start();
+    let data = tempfile::tempdir().expect("a directory");
+    let server = launch(data.path(), &s3)
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", &receiver.endpoint())
+        .env("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+        .env("OTEL_TRACES_SAMPLER_ARG", "0.5")
+        .env("OTEL_BSP_SCHEDULE_DELAY", "50")
+        .env("OTEL_BSP_MAX_QUEUE_SIZE", "64")
+        .env("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "32")
+        .env("OTEL_METRIC_EXPORT_INTERVAL", "200")
+        .env("STREAMHOUSE_CACHE_SIZE", "64KiB")
+        .env("STREAMHOUSE_LOG_LEVEL", "trace")
+        .start();
+    let mut moved = Moved::default();
+    s3.faults().queue(Operation::Put, [Fault::Throttled, Fault::ServerError]);
+    load(&server, &mut moved);
+    receiver.set_fault(otlp::Fault::Reject(1));
+    load_again(&server, &mut moved);
+    receiver.set_fault(otlp::Fault::Invalid);
+    load_again(&server, &mut moved);
+
+    let rows = registry();
+    let other: BTreeSet<&str> = MOVED_BY_OTHER_TESTS.iter().map(|(name, _)| *name).collect();
+    let still = |moved: &Moved| -> Vec<String> {
+        let rows = rows.iter().filter(|row| !other.contains(row.prometheus_name().as_str()));
+        rows.filter(|row| !moved.has(row)).map(|row| row.prometheus_name()).collect()
+    };
+    for _ in 0..100 {
+        if still(&moved).is_empty() {
+            break;
+        }
+        load_again(&server, &mut moved);
+    }
+    assert_eq!(still(&moved), Vec::<String>::new(), "declared, and never moved");
+}
+
+fn load_again(server: &Server, moved: &mut Moved) {
+    let mut raw = Connection::open(server.kafka).expect("a connection");
+    let records = batch(&vec![vec![0; 100]; 100], kafka_protocol::records::Compression::None, None);
+    for _ in 0..20 {
+        raw.send::<ProduceRequest>(9, &produce("orders", 1, records.clone(), -1)).expect("sent");
+    }
+    moved.note(&server.scrape());
+    for _ in 0..20 {
+        raw.receive::<ProduceRequest>(9).expect("an answer");
+    }
+    raw.call::<ProduceRequest>(9, &produce("no/such/topic", 0, records, -1)).expect("an answer");
+    raw.call::<FetchRequest>(12, &crate::ledger::fetch("orders", 0)).expect("an answer");
+    moved.note(&server.scrape());
+}
