@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::Command;
 
 /// Package name to the names that it depends on in a shipped build.
@@ -93,4 +94,33 @@ fn no_http_client_of_the_otlp_crate_is_switched_on() {
     let graph = shipped();
     assert!(!graph["opentelemetry-otlp"].contains("reqwest"));
     assert!(!graph["opentelemetry-http"].contains("reqwest"));
+}
+
+#[test]
+fn every_test_that_the_architecture_page_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let page = std::fs::read_to_string(root.join("docs/ARCHITECTURE.md")).expect("the page");
+    let promises = page.split("## Invariants").nth(1).expect("the section of invariants");
+    let mut sources = String::new();
+    for folder in ["crates", "tests"] {
+        collect(&root.join(folder), &mut sources);
+    }
+    let named: Vec<&str> =
+        promises.split('`').skip(1).step_by(2).filter(|word| word.contains("_")).collect();
+    assert!(named.len() > 9, "{named:?}");
+    for name in named {
+        assert!(sources.contains(&format!("fn {name}(")), "no test is called {name}");
+    }
+}
+
+/// Adds the text of every Rust file below `folder`.
+fn collect(folder: &Path, text: &mut String) {
+    for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            collect(&path, text);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&std::fs::read_to_string(&path).expect("a source file"));
+        }
+    }
 }
