@@ -143,7 +143,8 @@ pub fn batch(values: &[Vec<u8>], compression: Compression, claim: Option<Claim>)
             producer_epoch: claim.map_or(NO_PRODUCER_EPOCH, |claim| claim.epoch),
             timestamp_type: TimestampType::Creation,
             offset: place as i64,
-            sequence: claim.map_or(NO_SEQUENCE, |claim| claim.sequence + place as i32),
+            // The encoder begins a new batch where sequences do not follow each other.
+            sequence: claim.map_or(NO_SEQUENCE, |claim| claim.sequence) + place as i32,
             timestamp: 1_700_000_000_000 + place as i64,
             key: None,
             value: Some(Bytes::copy_from_slice(value)),

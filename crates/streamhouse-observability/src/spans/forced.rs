@@ -5,8 +5,8 @@
 //! exactly one span starts.
 
 use super::ids;
+use super::provider::SpanCells;
 use super::request::Sampling;
-use crate::declare::CounterCell;
 use opentelemetry::trace::{
     Link, SpanBuilder, SpanContext, SpanId, SpanKind, TraceContextExt, TraceId, TraceState, Tracer,
 };
@@ -103,8 +103,7 @@ impl IdGenerator for ForcingIds {
 #[derive(Clone, Debug)]
 pub(super) struct ForcingSampler {
     pub(super) sampling: Sampling,
-    pub(super) created: CounterCell,
-    pub(super) unsampled: CounterCell,
+    pub(super) cells: SpanCells,
 }
 
 impl ShouldSample for ForcingSampler {
@@ -128,8 +127,7 @@ impl ShouldSample for ForcingSampler {
                 _ => ids::chosen(trace, self.sampling.ratio),
             };
         if !sampled {
-            self.created.add(1);
-            self.unsampled.add(1);
+            self.cells.left_out();
         }
         SamplingResult {
             decision: match sampled {

@@ -2,7 +2,7 @@
 //! one decision.
 
 use super::forced::{ForcingIds, ForcingSampler, ForcingTracer};
-use super::request::{GateCells, Requests, Sampling};
+use super::request::{Requests, Sampling};
 use crate::declare::CounterCell;
 use crate::instruments::TelemetryMetrics;
 use crate::labels::Signal;
@@ -19,11 +19,17 @@ use tracing_subscriber::registry::LookupSpan;
 pub struct SpanCells {
     created: CounterCell,
     unsampled: CounterCell,
-    late: CounterCell,
-    capped: CounterCell,
+    pub(super) late: CounterCell,
+    pub(super) capped: CounterCell,
 }
 
 impl SpanCells {
+    /// Counts a span, or a request's, that sampling leaves out.
+    pub(super) fn left_out(&self) {
+        self.created.add(1);
+        self.unsampled.add(1);
+    }
+
     /// The cells of the table.
     pub fn new(metrics: &TelemetryMetrics) -> Self {
         Self {
@@ -51,14 +57,13 @@ pub fn build(
     cells: SpanCells,
     processors: impl FnOnce(TracerProviderBuilder) -> TracerProviderBuilder,
 ) -> Tracing {
-    let SpanCells { created, unsampled, late, capped } = cells;
     let builder = SdkTracerProvider::builder()
         .with_resource(resource)
         .with_id_generator(ForcingIds)
-        .with_sampler(ForcingSampler { sampling, created, unsampled });
+        .with_sampler(ForcingSampler { sampling, cells: cells.clone() });
     Tracing {
         provider: processors(builder).build(),
-        requests: Requests::new(sampling, Some(GateCells { late, capped })),
+        requests: Requests::new(sampling, Some(cells)),
     }
 }
 

@@ -1,9 +1,9 @@
 //! The gate, and one request's way through it.
 
 use super::cap::Cap;
+use super::provider::SpanCells;
 use super::scope::{RequestIds, Scope, scoped};
 use super::{LINKS, forced, ids, list, sampled_context};
-use crate::declare::CounterCell;
 use opentelemetry::Context;
 use opentelemetry::context::FutureExt;
 use opentelemetry::trace::{SpanContext, Status, TraceContextExt, TraceFlags, TraceState};
@@ -72,14 +72,7 @@ struct Gate {
     sampling: Sampling,
     remote: Cap,
     late: Cap,
-    counted: Option<GateCells>,
-}
-
-/// Where the gate counts.
-#[derive(Clone, Debug)]
-pub(super) struct GateCells {
-    pub(super) late: CounterCell,
-    pub(super) capped: CounterCell,
+    counted: Option<SpanCells>,
 }
 
 impl Gate {
@@ -91,7 +84,7 @@ impl Gate {
 }
 
 impl Requests {
-    pub(super) fn new(sampling: Sampling, counted: Option<GateCells>) -> Self {
+    pub(super) fn new(sampling: Sampling, counted: Option<SpanCells>) -> Self {
         let remote = Cap::new(sampling.remote_per_second);
         let late = Cap::new(sampling.late_per_second);
         Self(Arc::new(Gate { sampling, remote, late, counted }))
@@ -208,6 +201,9 @@ impl Request {
         let elapsed = self.arrival.at.elapsed();
         let late = !self.context.is_sampled();
         if late && !self.traced_late(failed, elapsed) {
+            if let Some(counted) = &self.gate.counted {
+                counted.left_out();
+            }
             return None;
         }
         let span = match self.span.take() {

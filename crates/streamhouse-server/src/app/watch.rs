@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use streamhouse_metadata::MetadataStore;
 use streamhouse_observability::Observability;
-use streamhouse_observability::instruments::Instruments;
+use streamhouse_observability::instruments::{Instruments, Version};
 use streamhouse_observability::process;
 use streamhouse_storage::WriterPool;
 use tokio::runtime::Handle;
@@ -25,6 +25,8 @@ pub(super) fn start(
     process::watch(declare, &instruments.process, &instruments.runtime, Handle::current());
     let writer = writer.clone();
     declare.before_collect(move || writer.record_age());
+    let build = instruments.service.build.bind(&Version);
+    build.set(1);
     let size = instruments.storage.size.bind(&());
     let objects = instruments.storage.objects.bind(&());
     let stop = stop.clone();
@@ -44,5 +46,6 @@ pub(super) fn start(
             }
         };
         stop.run_until_cancelled(read).await;
+        drop(build); // its series lives as long as the server
     });
 }
