@@ -25,7 +25,7 @@ fn nothing_acknowledged_is_lost_torn_moved_or_doubled_by_sigkill() {
     let (idempotent, idempotent_told) = producer(addr, &[("enable.idempotence", "true")]);
 
     let running = AtomicBool::new(true);
-    std::thread::scope(|scope| {
+    let _server = std::thread::scope(|scope| {
         for (producer, topic) in [(&plain, PLAIN), (&idempotent, IDEMPOTENT)] {
             let running = &running;
             scope.spawn(move || {
@@ -50,6 +50,7 @@ fn nothing_acknowledged_is_lost_torn_moved_or_doubled_by_sigkill() {
             );
         }
         running.store(false, Ordering::Relaxed);
+        server
     });
     flush(&plain);
     flush(&idempotent);

@@ -28,3 +28,26 @@ async fn the_runtime_is_sampled_before_a_collect_at_most_once_per_second() {
     assert!(seen.value("tokio.runtime.busy", &[]).unwrap() > 0.0);
     drop(waiting);
 }
+
+#[test]
+fn tasks_that_wait_for_a_worker_are_counted() {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let (holding, begun) = std::sync::mpsc::channel();
+    runtime.spawn(async move {
+        holding.send(()).expect("the test waits");
+        let _ = held.recv();
+    });
+    begun.recv().expect("the only worker is held");
+    for _ in 0..5 {
+        runtime.spawn(async {});
+    }
+    let (declare, seen) = testing::in_memory();
+    let (process, tokio) = (ProcessMetrics::declare(&declare), RuntimeMetrics::declare(&declare));
+
+    process::watch(&declare, &process, &tokio, runtime.handle().clone());
+
+    assert_eq!(seen.value("tokio.runtime.global_queue", &[]), Some(5.0));
+    drop(release);
+}
