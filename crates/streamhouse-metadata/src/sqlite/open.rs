@@ -73,7 +73,7 @@ pub(super) async fn open(
 ) -> Result<SqliteStore, MetadataError> {
     let lock = Lock::take(path, directory)?;
     let connect = options.connect(path);
-    let mut connection = connect.connect().await.map_err(failed)?;
+    let mut connection = writer_options(&connect).connect().await.map_err(failed)?;
     let migrated = migrator().run(&mut connection).await;
     migrated.map_err(|error| migration_failed(path, error))?;
     let cluster_id = cluster_id(&mut connection).await?;
@@ -111,6 +111,12 @@ pub(super) async fn open(
         ended: Mutex::new(ended),
     };
     Ok(SqliteStore { inner: Arc::new(inner) })
+}
+
+/// The writer's cache holds the last page of each busy partition: with the default of 2 MiB, a
+/// commit to a thousand partitions would read most of them again, and write some twice.
+fn writer_options(connect: &SqliteConnectOptions) -> SqliteConnectOptions {
+    connect.clone().pragma("cache_size", "-16384")
 }
 
 fn migrator() -> Migrator {
