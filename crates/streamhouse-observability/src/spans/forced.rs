@@ -4,9 +4,8 @@
 //! made. So a thread-local, set here alone, is read by our tracer, id generator and sampler while
 //! exactly one span starts.
 
-use super::ids;
+use super::ids::{self, Ratio};
 use super::provider::SpanCells;
-use super::request::Sampling;
 use opentelemetry::trace::{
     Link, SpanBuilder, SpanContext, SpanId, SpanKind, TraceContextExt, TraceId, TraceState, Tracer,
 };
@@ -102,7 +101,8 @@ impl IdGenerator for ForcingIds {
 /// Samples what is forced, then what the parent or the ratio says; counts what it leaves out.
 #[derive(Clone, Debug)]
 pub(super) struct ForcingSampler {
-    pub(super) sampling: Sampling,
+    pub(super) parent_based: bool,
+    pub(super) ratio: Ratio,
     pub(super) cells: SpanCells,
 }
 
@@ -121,10 +121,8 @@ impl ShouldSample for ForcingSampler {
         let sampled = STARTING.get().is_some()
             || match parent {
                 // Below one of our own requests its decision holds, whatever the sampler.
-                Some(parent) if self.sampling.parent_based || !parent.is_remote() => {
-                    parent.is_sampled()
-                }
-                _ => ids::chosen(trace, self.sampling.ratio),
+                Some(parent) if self.parent_based || !parent.is_remote() => parent.is_sampled(),
+                _ => self.ratio.chooses(trace),
             };
         if !sampled {
             self.cells.left_out();

@@ -200,13 +200,8 @@ pub fn segment_flush(object: &str, bytes: i64, requests: &[SpanContext]) -> Span
         streamhouse.bytes = bytes,
         streamhouse.requests = requests.len() as i64,
     );
-    let own = SpanContext::new(
-        ids::trace_id(),
-        ids::span_id(),
-        TraceFlags::SAMPLED,
-        false,
-        TraceState::NONE,
-    );
+    let (trace, id) = ids::root();
+    let own = SpanContext::new(trace, id, TraceFlags::SAMPLED, false, TraceState::NONE);
     forced::start(&span, &own, None, None, links().take(LINKS));
     span
 }

@@ -2,6 +2,7 @@
 //! one decision.
 
 use super::forced::{ForcingIds, ForcingSampler, ForcingTracer};
+use super::ids::Ratio;
 use super::request::{Requests, Sampling};
 use crate::declare::CounterCell;
 use crate::instruments::TelemetryMetrics;
@@ -60,7 +61,11 @@ pub fn build(
     let builder = SdkTracerProvider::builder()
         .with_resource(resource)
         .with_id_generator(ForcingIds)
-        .with_sampler(ForcingSampler { sampling, cells: cells.clone() });
+        .with_sampler(ForcingSampler {
+            parent_based: sampling.parent_based,
+            ratio: Ratio::new(sampling.ratio),
+            cells: cells.clone(),
+        });
     Tracing {
         provider: processors(builder).build(),
         requests: Requests::new(sampling, Some(cells)),

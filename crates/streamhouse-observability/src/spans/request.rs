@@ -1,9 +1,10 @@
 //! The gate, and one request's way through it.
 
 use super::cap::Cap;
+use super::ids::{self, Ratio};
 use super::provider::SpanCells;
 use super::scope::{RequestIds, Scope, scoped};
-use super::{LINKS, forced, ids, list, sampled_context};
+use super::{LINKS, forced, list, sampled_context};
 use opentelemetry::Context;
 use opentelemetry::context::FutureExt;
 use opentelemetry::trace::{SpanContext, Status, TraceContextExt, TraceFlags, TraceState};
@@ -70,6 +71,7 @@ pub struct Requests(Arc<Gate>);
 #[derive(Debug)]
 struct Gate {
     sampling: Sampling,
+    ratio: Ratio,
     remote: Cap,
     late: Cap,
     counted: Option<SpanCells>,
@@ -87,7 +89,8 @@ impl Requests {
     pub(super) fn new(sampling: Sampling, counted: Option<SpanCells>) -> Self {
         let remote = Cap::new(sampling.remote_per_second);
         let late = Cap::new(sampling.late_per_second);
-        Self(Arc::new(Gate { sampling, remote, late, counted }))
+        let ratio = Ratio::new(sampling.ratio);
+        Self(Arc::new(Gate { sampling, ratio, remote, late, counted }))
     }
 
     /// Gives every request ids and traces none: for tests and for telemetry that is off.
@@ -105,48 +108,50 @@ impl Requests {
     /// nothing: the ratio decides, as without them.
     pub fn begin(&self, arrival: Arrival, remote: &[SpanContext]) -> Request {
         let gate = &*self.0;
-        let mut sampled = remote.iter().filter(|one| one.is_sampled() && one.is_valid());
-        let first = match gate.sampling.parent_based {
-            true => sampled.next(),
-            false => None,
+        let (trace, span) = ids::root();
+        let origin = match remote {
+            [] => None,
+            _ => gate.origin(arrival, remote),
         };
-        let forced = first.is_some() && gate.remote.admit(arrival.at);
-        if first.is_some() && !forced {
-            gate.capped();
-        }
-        let trace = match first {
-            Some(parent) if forced => parent.trace_id(),
-            _ => ids::trace_id(),
-        };
-        let traced = forced || ids::chosen(trace, gate.sampling.ratio);
-        let context = SpanContext::new(
-            trace,
-            ids::span_id(),
-            TraceFlags::default().with_sampled(traced),
-            false,
-            TraceState::NONE,
-        );
-        let scope = Scope { request: Some(context.span_id()), ..Scope::default() };
-        let mut request = Request {
+        let parent = origin.as_ref().and_then(|origin| origin.parent.as_ref());
+        let trace = parent.map_or(trace, SpanContext::trace_id);
+        let sampled = parent.is_some() || gate.ratio.chooses(trace);
+        let flags = TraceFlags::default().with_sampled(sampled);
+        Request {
             gate: self.0.clone(),
             arrival,
-            context,
-            parent: None,
-            links: Vec::new(),
-            scope,
+            context: SpanContext::new(trace, span, flags, false, TraceState::NONE),
+            origin,
+            scope: Scope { request: Some(span), ..Scope::default() },
             span: OnceLock::new(),
             waited: Duration::ZERO,
-        };
-        match first {
-            Some(parent) if forced => {
-                request.parent = Some(parent.clone());
-                request.links = sampled.take(LINKS).cloned().collect();
-            }
-            // A root of our own that points to where the request came from.
-            Some(other) => request.links.push(other.clone()),
-            None => {}
         }
-        request
+    }
+}
+
+/// What a request's remote contexts come to.
+#[derive(Debug)]
+struct Origin {
+    /// The context that makes the request sampled.
+    parent: Option<SpanContext>,
+    links: Vec<SpanContext>,
+}
+
+impl Gate {
+    /// The first sampled context as parent and the others as links. Beyond the cap the first is a
+    /// link, so that a root of our own points to where the request came from.
+    fn origin(&self, arrival: Arrival, remote: &[SpanContext]) -> Option<Box<Origin>> {
+        if !self.sampling.parent_based {
+            return None;
+        }
+        let mut sampled = remote.iter().filter(|one| one.is_sampled() && one.is_valid());
+        let first = sampled.next()?.clone();
+        Some(Box::new(if self.remote.admit(arrival.at) {
+            Origin { parent: Some(first), links: sampled.take(LINKS).cloned().collect() }
+        } else {
+            self.capped();
+            Origin { parent: None, links: vec![first] }
+        }))
     }
 }
 
@@ -156,8 +161,7 @@ pub struct Request {
     gate: Arc<Gate>,
     arrival: Arrival,
     context: SpanContext,
-    parent: Option<SpanContext>,
-    links: Vec<SpanContext>,
+    origin: Option<Box<Origin>>,
     scope: Scope,
     span: OnceLock<Span>,
     waited: Duration,
@@ -238,7 +242,11 @@ impl Request {
     fn open(&self, span: impl FnOnce() -> Span) -> Span {
         let span = list::in_request(span);
         let start = Some(self.arrival.wall);
-        forced::start(&span, &self.context, start, self.parent.as_ref(), self.links.iter());
+        let (parent, links) = match &self.origin {
+            Some(origin) => (origin.parent.as_ref(), origin.links.as_slice()),
+            None => (None, &[][..]),
+        };
+        forced::start(&span, &self.context, start, parent, links.iter());
         span
     }
 
