@@ -81,7 +81,7 @@ async fn pass(seconds: u64) {
     tokio::time::sleep(Duration::from_secs(seconds)).await;
 }
 
-fn said<'h>(health: &'h Health, component: &str) -> String {
+fn said(health: &Health, component: &str) -> String {
     health.report().checks[component].clone()
 }
 
@@ -99,7 +99,7 @@ async fn a_service_is_unready_until_its_first_verdicts_and_then_ready_at_once() 
 #[tokio::test(start_paused = true)]
 async fn a_failing_component_goes_down_within_twenty_seconds_but_not_by_one_failure() {
     let store = Scripted::new(Component::ObjectStore, true, WELL);
-    let (health, _) = start(&[store.clone()]);
+    let (health, _) = start(std::slice::from_ref(&store));
     pass(1).await;
     store.becomes(BROKEN);
     pass(6).await;
@@ -118,7 +118,7 @@ async fn a_failing_component_goes_down_within_twenty_seconds_but_not_by_one_fail
 async fn a_hanging_or_panicking_probe_is_a_failure_and_never_runs_twice_at_once() {
     for (state, cause) in [(HANGING, "fail: timeout"), (PANICKING, "fail: the probe panicked")] {
         let store = Scripted::new(Component::MetadataStore, true, WELL);
-        let (health, _) = start(&[store.clone()]);
+        let (health, _) = start(std::slice::from_ref(&store));
         pass(1).await;
         store.becomes(state);
         pass(20).await;
@@ -131,7 +131,7 @@ async fn a_hanging_or_panicking_probe_is_a_failure_and_never_runs_twice_at_once(
 #[tokio::test(start_paused = true)]
 async fn asking_does_not_probe() {
     let store = Scripted::new(Component::MetadataStore, true, WELL);
-    let (health, _) = start(&[store.clone()]);
+    let (health, _) = start(std::slice::from_ref(&store));
     pass(1).await;
     for _ in 0..1_000 {
         health.report();
