@@ -1,6 +1,6 @@
 """Every acks and every codec through a client: what was produced is fetched byte for byte.
 
-Prints one line per check: PASS name, or FAIL name: reason.
+Prints one line per check: PASS name, or FAIL name: reason; and at the end DONE number.
 """
 
 import sys
@@ -31,9 +31,11 @@ def records(salt):
 
 class Checks:
     def __init__(self):
+        self.done = 0
         self.failed = 0
 
     def run(self, name, check):
+        self.done += 1
         try:
             check()
             print(f"PASS {name}", flush=True)
@@ -100,6 +102,7 @@ def main():
         for codec in CODECS:
             combination(checks, client, acks, codec)
     client.close()
+    print(f"DONE {checks.done}")
     sys.exit(1 if checks.failed else 0)
 
 

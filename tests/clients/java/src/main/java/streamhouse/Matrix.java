@@ -33,6 +33,7 @@ public final class Matrix {
     private final String brokers;
     private final Admin admin;
     private final KafkaConsumer<byte[], byte[]> consumer;
+    private int done;
     private int failed;
 
     private Matrix(String brokers) {
@@ -56,6 +57,7 @@ public final class Matrix {
         }
         matrix.consumer.close();
         matrix.admin.close();
+        System.out.println("DONE " + matrix.done);
         System.exit(matrix.failed == 0 ? 0 : 1);
     }
 
@@ -186,6 +188,7 @@ public final class Matrix {
     }
 
     private void check(String name, Check check) {
+        done++;
         try {
             check.run();
             System.out.println("PASS " + name);
