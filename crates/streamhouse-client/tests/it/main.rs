@@ -1,5 +1,7 @@
 //! The client against librdkafka's own in-process cluster, and against nobody.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use std::time::Duration;

@@ -9,7 +9,7 @@ use super::output::{Failure, Output};
 use super::serve::{runtime, stop_requested};
 use super::server::ServerFlags;
 use crate::app::{App, telemetry};
-use crate::config::{Loaded, Origin, Value as _};
+use crate::config::{Bytes, Loaded, Origin, Value as _};
 use clap::Args;
 use std::io::IsTerminal as _;
 use std::net::{SocketAddr, TcpListener};
@@ -125,6 +125,7 @@ fn suit(loaded: &mut Loaded, folder: &Path, terminal: bool) {
     let unset = |key: &str| loaded.origin(key) == Some(&Origin::Default);
     let (data_dir, kafka, admin) = (unset("data_dir"), unset("kafka.addr"), unset("admin.addr"));
     let (create, level) = (unset("kafka.auto_create_topics"), unset("log.level"));
+    let cache = unset("cache.size");
     let config = &mut loaded.config;
     if data_dir {
         config.place.data_dir = folder.join("data");
@@ -137,6 +138,10 @@ fn suit(loaded: &mut Loaded, folder: &Path, terminal: bool) {
     }
     if create {
         config.kafka.auto_create_topics = false;
+    }
+    if cache {
+        // So small that the slow consumer reads from the object store.
+        config.cache.size = Bytes::mib(1);
     }
     if level && terminal {
         // The summary tells what the lines would.

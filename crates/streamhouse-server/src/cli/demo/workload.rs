@@ -112,8 +112,12 @@ async fn produce(producer: Producer, stream: &'static Stream, tally: Arc<Tally>)
     loop {
         ticks.tick().await;
         let mut waiting = Vec::new();
-        for _ in 0..stream.records_per_tick {
-            match producer.enqueue(&record(stream.topic)).await {
+        for number in 0..stream.records_per_tick {
+            let mut record = record(stream.topic);
+            if number == 0 {
+                record.headers.push(traceparent());
+            }
+            match producer.enqueue(&record).await {
                 Ok(delivering) => waiting.push(delivering),
                 Err(_) => count(&tally.failed),
             }
@@ -142,6 +146,13 @@ fn record(topic: &str) -> Record {
         headers: vec![Header { key: "country".into(), value: Some(country.into()) }],
         ..Record::default()
     }
+}
+
+/// The trace context of an application that is traced itself, as the W3C writes it.
+fn traceparent() -> Header {
+    let (trace, span) = (rand::random::<u128>() | 1, rand::random::<u64>() | 1);
+    let value = format!("00-{trace:032x}-{span:016x}-01");
+    Header { key: "traceparent".into(), value: Some(value.into_bytes()) }
 }
 
 async fn consume(connection: Connection, topic: &str, pause: Duration, tally: Arc<Tally>) {
