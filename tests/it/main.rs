@@ -1,9 +1,11 @@
 //! Tests of the whole: the real binary, real clients, injected faults.
 mod clients;
+mod collector;
 mod every_row;
 mod kill;
 mod layers;
 mod ledger;
+mod parity;
 mod store_faults;
 
 /// The binary under test: `streamhouse`'s own `main`.
