@@ -173,8 +173,10 @@ fn tell(
                     });
                 }
             };
-            if let Some(claim) = batch.producer {
-                producers.committed(block.partition, claim, batch.records);
+            match batch.producer {
+                Some(claim) if duplicate => producers.returned(block.partition, claim),
+                Some(claim) => producers.committed(block.partition, claim, batch.records),
+                None => {}
             }
             let append_time_ms = block.append_time_ms;
             Ok(Appended { base_offset, duplicate, append_time_ms, flush: flush.clone() })

@@ -83,13 +83,20 @@ impl Producers {
         }
     }
 
-    /// Takes note that a batch is in the log.
+    /// Takes note that this agent committed a batch.
     pub fn committed(&mut self, partition: TopicPartition, claim: ProducerBatch, records: i32) {
+        self.returned(partition, claim);
         if let Some(entry) = self.entry_or_new(partition, claim) {
-            if entry.failed.is_some_and(|(failed, _)| failed == claim.sequence) {
-                entry.failed = None;
-            }
             entry.next = Some(after(claim.sequence, records));
+        }
+    }
+
+    /// Takes note that a batch is in the log, whoever committed it: it may be an old one.
+    pub fn returned(&mut self, partition: TopicPartition, claim: ProducerBatch) {
+        if let Some(entry) = self.entry(partition, claim)
+            && entry.failed.is_some_and(|(failed, _)| failed == claim.sequence)
+        {
+            entry.failed = None;
         }
     }
 
@@ -213,6 +220,16 @@ mod tests {
         assert!(!producers.admit(AT, claim(10)));
         producers.committed(AT, claim(5), 5);
         assert!(producers.admit(AT, claim(10)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_gap_after_a_repetition_is_still_a_gap() {
+        let mut producers = Producers::new();
+        producers.committed(AT, claim(0), 5);
+        producers.committed(AT, claim(5), 5);
+        producers.returned(AT, claim(0));
+        let told = producers.explain(AT, claim(20), Rejection::OutOfOrder { expected: 10 });
+        assert!(is_gap(&told), "{told:?}");
     }
 
     #[tokio::test(start_paused = true)]
