@@ -160,7 +160,7 @@ impl App {
     }
 
     /// Ends the server: unready at once, then requests under way are answered, what is written is
-    /// stored and committed, telemetry is sent. Bounded by the configured timeout and 3 s.
+    /// stored and committed, telemetry is sent. Bounded by the configured timeout and 4 s.
     ///
     /// # Errors
     /// [`StartError::Shutdown`]: something was not finished in time.
@@ -219,6 +219,12 @@ async fn first_verdict(health: &Health) {
 fn broker_config(config: &Config, addr: SocketAddr) -> BrokerConfig {
     let kafka = &config.kafka;
     let (drain_timeout, _) = store::budgets(config.place.shutdown_timeout);
+    if kafka.advertised.is_none() && addr.ip().is_unspecified() {
+        tracing::warn!(
+            %addr,
+            "clients are told to connect to 127.0.0.1, which only works here; set kafka.advertised"
+        );
+    }
     let (host, port) = match &kafka.advertised {
         Some(advertised) => (advertised.host.clone(), Some(advertised.port)),
         None if addr.ip().is_unspecified() => ("127.0.0.1".to_owned(), None),

@@ -7,7 +7,7 @@ use super::output::{Failure, Output};
 use clap::Args;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use streamhouse_client::{ClientError, Consumer, Received, Start};
 
 const EXAMPLE: &str = "Examples:
@@ -75,13 +75,20 @@ impl Consume {
     ) -> Result<(), Failure> {
         let mut open = if self.follow { HashMap::new() } else { unread(consumer).await? };
         let mut left = self.max;
+        let mut patient_until = Instant::now() + patience;
         while left != Some(0) && (self.follow || !open.is_empty()) {
             let received = match self.next(consumer, patience, output).await {
                 Ok(received) => received,
-                Err(error) if error.is_retryable() && self.follow => continue,
+                Err(error) if error.is_retryable() => {
+                    if self.follow || Instant::now() < patient_until {
+                        continue;
+                    }
+                    return Err(error.into());
+                }
                 Err(error) => return Err(error.into()),
             };
             self.write(&received, output)?;
+            patient_until = Instant::now() + patience;
             left = left.map(|left| left - 1);
             let end = open.get(&received.partition).copied();
             if end.is_some_and(|end| received.offset + 1 >= end) {

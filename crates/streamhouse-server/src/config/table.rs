@@ -93,7 +93,7 @@ settings! {
         /// directory (local), or another SQLite file.
         metadata: MetadataUrl = MetadataUrl::DataDir;
         /// How long a shutdown may take before what is left is abandoned.
-        shutdown_timeout: Duration = Duration::from_secs(15);
+        shutdown_timeout: Duration = Duration::from_secs(14);
     }
 
     /// The Kafka port.

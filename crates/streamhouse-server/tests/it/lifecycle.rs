@@ -1,7 +1,10 @@
 use crate::harness::{Server, eventually, finish, get, request, streamhouse, total};
 use serde_json::Value;
+use std::io::Write as _;
 use std::net::TcpListener;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
+use streamhouse_observability::testing::otlp::{OtlpReceiver, Received};
 
 fn json(body: &str) -> Value {
     serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}"))
@@ -97,7 +100,7 @@ fn an_idle_connection_does_not_hold_up_the_end() {
     let _admin = std::net::TcpStream::connect(&server.admin).unwrap();
     server.client(&["topic", "create", "log"], "").expect(0);
     let mut consumer = streamhouse(server.folder(), &["consume", "log", "--follow"]);
-    consumer.args(["--brokers", &server.kafka]).stderr(std::process::Stdio::null());
+    consumer.args(["--brokers", &server.kafka]).stderr(Stdio::null());
     let mut consumer = consumer.spawn().unwrap();
     let begun = Instant::now();
     server.signal(15);
@@ -108,35 +111,28 @@ fn an_idle_connection_does_not_hold_up_the_end() {
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 
-#[test]
-fn a_second_signal_ends_at_once() {
-    // A store that takes connections and never answers keeps the first shutdown busy.
+/// A server whose store takes connections and never answers, with a batch that waits for it.
+fn stuck(arguments: &[&str]) -> (Server, Child, TcpListener) {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("s3.endpoint=http://{}", silent.local_addr().unwrap());
-    let mut server = Server::start(&[
-        "--object-store",
-        "s3://bucket",
-        "--set",
-        &endpoint,
-        "--set",
-        "s3.access_key_id=a",
-        "--set",
-        "s3.secret_access_key=b",
-        "--set",
-        "writer.put_timeout=1m",
-    ]);
+    let s3 = ["--object-store", "s3://bucket", "--set", &endpoint, "--set", "s3.access_key_id=a"];
+    let more = ["--set", "s3.secret_access_key=b", "--set", "writer.put_timeout=1m"];
+    let server = Server::start(&[&s3[..], &more, arguments].concat());
     server.client(&["topic", "create", "log"], "").expect(0);
     let mut producer = streamhouse(server.folder(), &["produce", "log", "--timeout", "60s"]);
-    producer.args(["--brokers", &server.kafka]).stdin(std::process::Stdio::piped());
-    let mut producer = producer.stderr(std::process::Stdio::null()).spawn().unwrap();
-    {
-        use std::io::Write as _;
-        producer.stdin.take().unwrap().write_all(b"one\n").unwrap();
-    }
+    producer.args(["--brokers", &server.kafka]).stdin(Stdio::piped()).stderr(Stdio::null());
+    let mut producer = producer.spawn().unwrap();
+    producer.stdin.take().unwrap().write_all(b"one\n").unwrap();
     eventually("the batch waits for the store", || {
         let (_, metrics) = server.get("/metrics");
         (total(&metrics, "streamhouse_segment_unflushed_bytes") > 0.0).then_some(())
     });
+    (server, producer, silent)
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let (mut server, mut producer, _silent) = stuck(&[]);
     server.signal(15);
     server.event("stopping; a second signal ends the process at once");
     assert_eq!(server.get("/health/live").0, 200);
@@ -148,6 +144,58 @@ fn a_second_signal_ends_at_once() {
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     let _ = producer.kill();
     let _ = producer.wait();
+}
+
+#[test]
+fn a_shutdown_that_cannot_finish_ends_in_time_and_says_so() {
+    let (mut server, mut producer, _silent) = stuck(&["--set", "shutdown_timeout=3s"]);
+    let begun = Instant::now();
+    server.signal(15);
+    let status = server.wait();
+    assert_eq!(status.code(), Some(1));
+    println!("ended after {:?} (promised: 3 s and at most 5 s more)", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    let log = server.log();
+    assert!(log.contains("shutdown took longer than 3 s"), "{log}");
+    let _ = producer.kill();
+    let _ = producer.wait();
+}
+
+#[test]
+fn an_address_that_only_works_here_warns() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["serve", "--kafka-addr", "0.0.0.0:0", "--admin-addr", "127.0.0.1:0"];
+    let mut command = streamhouse(folder.path(), &arguments);
+    command.args(["--log-format", "json"]);
+    let mut server = Server::spawn(command, folder);
+    server.signal(15);
+    server.wait();
+    let log = server.log();
+    assert!(log.contains("set kafka.advertised"), "{log}");
+}
+
+#[test]
+fn requests_to_the_admin_port_are_traced() {
+    let receiver = OtlpReceiver::start();
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["serve", "--kafka-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"];
+    let mut command = streamhouse(folder.path(), &arguments);
+    command.args(["--log-format", "json"]);
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint());
+    command.env("OTEL_BSP_SCHEDULE_DELAY", "50");
+    let server = Server::spawn(command, folder);
+    assert_eq!(server.get("/log-level").0, 200);
+    assert_eq!(server.get("/nonsense/with/a/secret").0, 404);
+    let routes = |received: &Received| -> Vec<String> {
+        let requests = received.spans().filter(|span| span.name == "http_request");
+        let attributes = requests.flat_map(|span| span.attributes.iter());
+        let routes = attributes.filter(|attribute| attribute.key == "http.route");
+        routes.map(|attribute| format!("{:?}", attribute.value)).collect()
+    };
+    let received = receiver.wait_for("both requests", |received| routes(received).len() >= 2);
+    let routes = routes(&received).join(" ");
+    assert!(routes.contains("/log-level") && routes.contains("other"), "{routes}");
+    assert!(!routes.contains("secret"), "{routes}");
 }
 
 #[test]
