@@ -25,3 +25,11 @@ pub(crate) use observability::Install;
 pub use observability::Observability;
 pub use running::ShutdownReport;
 pub use secret::Headers;
+
+#[cfg(feature = "testing")]
+pub(crate) use {
+    processors::{LogItem, QueueLogs, QueueSpans},
+    providers::Providers,
+    queue::Queue,
+    running::Running,
+};

@@ -33,9 +33,12 @@ impl SpanProcessor for QueueSpans {
     }
 }
 
+/// A log record and the scope that it came from.
+pub(crate) type LogItem = (SdkLogRecord, InstrumentationScope);
+
 /// Puts log records into their queue.
 #[derive(Debug)]
-pub(crate) struct QueueLogs(pub(crate) Arc<Queue<(SdkLogRecord, InstrumentationScope)>>);
+pub(crate) struct QueueLogs(pub(crate) Arc<Queue<LogItem>>);
 
 impl LogProcessor for QueueLogs {
     fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {

@@ -3,9 +3,9 @@
 use super::config::{Batch, Config, Propagator};
 use super::destination::Destination;
 use super::error::ConfigError;
-use super::export::{self, Exporter};
+use super::export::{self, Exporter, Request};
 use super::ledger::Ledger;
-use super::processors::{QueueLogs, QueueSpans};
+use super::processors::{LogItem, QueueLogs, QueueSpans};
 use super::queue::Queue;
 use super::{push, running::Running};
 use crate::declare::ClosedLabel;
@@ -14,9 +14,11 @@ use crate::labels::Signal;
 use crate::logging::RecordIds;
 use crate::spans::{self, SpanCells, Tracing};
 use opentelemetry::propagation::{TextMapCompositePropagator, TextMapPropagator};
+use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::propagation::{BaggagePropagator, TraceContextPropagator};
+use opentelemetry_sdk::trace::SpanData;
 use std::sync::Arc;
 
 /// What export needs, and what its start could not do.
@@ -57,11 +59,15 @@ impl Providers<'_> {
 
     /// Starts to push metrics, if they are exported.
     pub(crate) fn push_metrics(&mut self) -> Result<(), ConfigError> {
+        let metrics = self.metrics.clone();
+        self.push(Arc::new(move |into| metrics.collect_for_push(into)))
+    }
+
+    /// Starts to push what `collect` collects, if metrics are exported.
+    pub(crate) fn push(&mut self, collect: push::Collect) -> Result<(), ConfigError> {
         let exporter = self.exporter(Signal::Metrics, None)?;
         if let (Some((exporter, ledger)), Some(running)) = (exporter, &mut self.running) {
-            let metrics = self.metrics.clone();
-            metrics.expect_pushes();
-            let collect: push::Collect = Arc::new(move |into| metrics.collect_for_push(into));
+            self.metrics.expect_pushes();
             let (interval, closing) = (self.config.metrics.interval, running.closing());
             running.spawn(ledger.clone(), push::run(collect, interval, ledger, exporter, closing));
         }
@@ -70,15 +76,7 @@ impl Providers<'_> {
 
     /// Tracing, if spans are exported.
     pub(crate) fn traces(&mut self) -> Result<Option<Tracing>, ConfigError> {
-        let Batch { queue, .. } = self.config.traces.batch;
-        let exporter = self.exporter(Signal::Traces, Some(queue))?;
-        let (Some((exporter, ledger)), Some(running)) = (exporter, &mut self.running) else {
-            return Ok(None);
-        };
-        let queue = Queue::new(ledger.clone(), self.config.traces.batch);
-        let about = super::queue::resource(self.resource);
-        let encode = move |items| export::spans(&about, items);
-        running.spawn(ledger, queue.clone().run(exporter, encode, running.closing()));
+        let Some(queue) = self.span_queue()? else { return Ok(None) };
         let cells = SpanCells::new(self.metrics.telemetry());
         let sampling = self.config.traces.sampling;
         Ok(Some(spans::build(self.resource.clone(), sampling, cells, |builder| {
@@ -86,23 +84,42 @@ impl Providers<'_> {
         })))
     }
 
+    /// The queue before the exporter of spans, if they are exported.
+    pub(crate) fn span_queue(&mut self) -> Result<Option<Arc<Queue<SpanData>>>, ConfigError> {
+        self.queue(Signal::Traces, self.config.traces.batch, export::spans)
+    }
+
     /// The provider of log records, if they are exported.
     pub(crate) fn logs(&mut self) -> Result<Option<SdkLoggerProvider>, ConfigError> {
-        let Batch { queue, .. } = self.config.logs.batch;
-        let exporter = self.exporter(Signal::Logs, Some(queue))?;
-        let (Some((exporter, ledger)), Some(running)) = (exporter, &mut self.running) else {
-            return Ok(None);
-        };
-        let queue = Queue::new(ledger.clone(), self.config.logs.batch);
-        let about = super::queue::resource(self.resource);
-        let encode = move |items| export::logs(&about, items);
-        running.spawn(ledger, queue.clone().run(exporter, encode, running.closing()));
+        let Some(queue) = self.log_queue()? else { return Ok(None) };
         let provider = SdkLoggerProvider::builder()
             .with_resource(self.resource.clone())
             .with_log_processor(RecordIds)
             .with_log_processor(QueueLogs(queue))
             .build();
         Ok(Some(provider))
+    }
+
+    /// The queue before the exporter of log records, if they are exported.
+    pub(crate) fn log_queue(&mut self) -> Result<Option<Arc<Queue<LogItem>>>, ConfigError> {
+        self.queue(Signal::Logs, self.config.logs.batch, export::logs)
+    }
+
+    fn queue<T: Send + 'static>(
+        &mut self,
+        signal: Signal,
+        batch: Batch,
+        encode: fn(&ResourceAttributesWithSchema, Vec<T>) -> Request,
+    ) -> Result<Option<Arc<Queue<T>>>, ConfigError> {
+        let exporter = self.exporter(signal, Some(batch.queue))?;
+        let (Some((exporter, ledger)), Some(running)) = (exporter, &mut self.running) else {
+            return Ok(None);
+        };
+        let queue = Queue::new(ledger.clone(), batch);
+        let about = self.resource.into();
+        let encode = move |items| encode(&about, items);
+        running.spawn(ledger, queue.clone().run(exporter, encode, running.closing()));
+        Ok(Some(queue))
     }
 }
 

@@ -4,12 +4,12 @@
 
 use super::export::Exporter;
 use super::ledger::Ledger;
-use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use super::config::Batch;
 use super::export::Request;
@@ -77,7 +77,7 @@ impl<T: Send + 'static> Queue<T> {
         encode: impl Fn(Vec<T>) -> Request,
         mut closing: watch::Receiver<bool>,
     ) {
-        let mut tick = tokio::time::interval(self.delay);
+        let mut tick = tokio::time::interval_at(Instant::now() + self.delay, self.delay);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let (last, partial) = tokio::select! {
@@ -99,9 +99,4 @@ impl<T: Send + 'static> Queue<T> {
     fn lock(&self) -> MutexGuard<'_, VecDeque<Vec<T>>> {
         self.batches.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The resource as OTLP carries it.
-pub(crate) fn resource(resource: &opentelemetry_sdk::Resource) -> ResourceAttributesWithSchema {
-    resource.into()
 }

@@ -1,7 +1,7 @@
 //! Items to OTLP.
 
+use super::super::processors::LogItem;
 use bytes::Bytes;
-use opentelemetry::InstrumentationScope;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
 use opentelemetry_proto::transform::logs::tonic::group_logs_by_resource_and_scope;
 use opentelemetry_proto::transform::trace::tonic::group_spans_by_resource_and_scope;
-use opentelemetry_sdk::logs::{LogBatch, SdkLogRecord};
+use opentelemetry_sdk::logs::LogBatch;
 use opentelemetry_sdk::trace::SpanData;
 use prost::Message;
 
@@ -39,21 +39,23 @@ pub(crate) fn spans(resource: &ResourceAttributesWithSchema, spans: Vec<SpanData
 }
 
 /// A request of log records.
-pub(crate) fn logs(
-    resource: &ResourceAttributesWithSchema,
-    records: Vec<(SdkLogRecord, InstrumentationScope)>,
-) -> Request {
+pub(crate) fn logs(resource: &ResourceAttributesWithSchema, records: Vec<LogItem>) -> Request {
     let borrowed: Vec<_> = records.iter().map(|(record, scope)| (record, scope)).collect();
     let resource_logs = group_logs_by_resource_and_scope(&LogBatch::new(&borrowed), resource);
     Request::new(&ExportLogsServiceRequest { resource_logs })
 }
 
-/// Requests of one collection, each with the number of its data points. A metric with more points
-/// than a request takes is told in several.
+/// Requests of one collection, each with the number of its data points: one as long as a request
+/// takes all points, else several, of one scope each.
 pub(crate) fn metrics(
     collected: &opentelemetry_sdk::metrics::data::ResourceMetrics,
 ) -> Vec<(Request, u64)> {
     let whole = ExportMetricsServiceRequest::from(collected);
+    let scopes = whole.resource_metrics.iter().flat_map(|resource| &resource.scope_metrics);
+    let points: usize = scopes.flat_map(|scope| &scope.metrics).map(count).sum();
+    if (1..=POINTS).contains(&points) {
+        return vec![(Request::new(&whole), points as u64)];
+    }
     let mut requests = Vec::new();
     for resource in whole.resource_metrics {
         for scope in resource.scope_metrics {

@@ -32,10 +32,10 @@ impl Grpc {
                 .map_err(|error| TransportError::Client(causes(&error)))?;
         }
         let mut client = tonic::client::Grpc::new(endpoint.connect_lazy())
-            .max_decoding_message_size(ANSWER_LIMIT)
-            .accept_compressed(CompressionEncoding::Gzip);
+            .max_decoding_message_size(ANSWER_LIMIT);
         if destination.compression == Compression::Gzip {
-            client = client.send_compressed(CompressionEncoding::Gzip);
+            let gzip = CompressionEncoding::Gzip;
+            client = client.send_compressed(gzip).accept_compressed(gzip);
         }
         let mut headers = MetadataMap::new();
         for (name, value) in destination.headers.reveal() {

@@ -1,7 +1,11 @@
 //! One signal's exporter: sends batches, repeats what may be repeated, settles the ledger, and
 //! says at most every 30 seconds that something is wrong.
 //!
-//! Both transports are our own, because only who reads the answer knows what the peer refused.
+//! Both transports are our own: the ledger counts what the peer refused, that number stands in the
+//! answer's partial success and nowhere else, and the exporters of `opentelemetry-otlp` keep the
+//! answer to themselves. Requests and headers are those that they would send, over gRPC and HTTP;
+//! the test `what_is_sent_is_what_opentelemetry_otlp_sends` holds us to that. Meant to differ are
+//! the user agent and a push with more data points than one request should have: it is split.
 
 mod encode;
 mod grpc;

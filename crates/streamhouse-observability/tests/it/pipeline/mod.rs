@@ -4,6 +4,7 @@ mod agree;
 mod deliver;
 mod environment;
 mod faults;
+mod oracle;
 mod process;
 mod shutdown;
 mod tls;
