@@ -72,6 +72,8 @@ impl Consumer {
             .set("fetch.wait.max.ms", "500")
             .set("fetch.error.backoff.ms", "50")
             .set("fetch.message.max.bytes", "8388608")
+            // A slow reader must lag at the broker, where it can be seen, not in its own memory.
+            .set("queued.min.messages", "100")
             .set("queued.max.messages.kbytes", "65536");
         let events = connection.events();
         let inner: StreamConsumer<Events> = config

@@ -141,7 +141,7 @@ fn suit(loaded: &mut Loaded, folder: &Path, terminal: bool) {
     }
     if cache {
         // So small that the slow consumer reads from the object store.
-        config.cache.size = Bytes::mib(1);
+        config.cache.size = Bytes(256 << 10);
     }
     if level && terminal {
         // The summary tells what the lines would.
