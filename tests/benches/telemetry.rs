@@ -51,7 +51,7 @@ fn records_per_second(export_to: Option<String>) -> std::io::Result<f64> {
         // The `ready` line is the only one that the harness needs.
         None => launch
             .env("OTEL_SDK_DISABLED", "true")
-            .env("STREAMHOUSE_LOG", "off,streamhouse::ready=info"),
+            .env("STREAMHOUSE_LOG_LEVEL", "off,streamhouse::ready=info"),
     };
     let server = launch.start();
     create_topic(server.kafka, "load", 1)?;
