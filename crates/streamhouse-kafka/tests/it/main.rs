@@ -5,6 +5,7 @@
 mod bad_input;
 mod clients;
 mod connection;
+mod hot_path;
 mod ledger;
 mod server;
 mod topics;

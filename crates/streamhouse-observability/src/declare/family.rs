@@ -79,6 +79,7 @@ impl Family {
 
     /// The cell of `labels`, with one owner more; the overflow cell once the bound is reached.
     pub(crate) fn own<L: Labels>(self: &Arc<Self>, labels: &L) -> Arc<Cell> {
+        self.rules.count_bound();
         let text = label_text(labels.pairs().as_ref());
         let mut table = self.lock();
         if !table.series.contains_key(text.as_str()) && table.series.len() >= self.limit {

@@ -197,6 +197,11 @@ impl Declare {
         self.registry.0.rules.skip(time);
     }
 
+    /// How often a counter's or gauge's handle was bound. It stands still while hot code runs.
+    pub fn bound(&self) -> u64 {
+        self.registry.0.rules.bound()
+    }
+
     /// How often a label set was turned away by its row's bound on series.
     pub fn overflowed(&self) -> u64 {
         self.registry.0.rules.overflowed()

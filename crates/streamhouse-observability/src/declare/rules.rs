@@ -19,6 +19,7 @@ pub(crate) struct Rules {
     exits: AtomicU8,
     started: Instant,
     skipped_nanos: AtomicU64,
+    bound: AtomicU64,
     overflowed: AtomicU64,
     panics: AtomicU64,
 }
@@ -29,6 +30,7 @@ impl Default for Rules {
             exits: AtomicU8::new(Exit::Scrape as u8),
             started: Instant::now(),
             skipped_nanos: AtomicU64::new(0),
+            bound: AtomicU64::new(0),
             overflowed: AtomicU64::new(0),
             panics: AtomicU64::new(0),
         }
@@ -55,6 +57,14 @@ impl Rules {
     pub(crate) fn skip(&self, time: Duration) {
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.skipped_nanos.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_bound(&self) {
+        self.bound.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn bound(&self) -> u64 {
+        self.bound.load(Ordering::Relaxed)
     }
 
     pub(crate) fn count_overflow(&self) {
