@@ -18,29 +18,52 @@ const TIME: Duration = Duration::from_secs(5);
 fn main() -> std::io::Result<()> {
     let rounds: usize = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(12);
     let receiver = OtlpReceiver::start();
-    let mut ratios = Vec::new();
+    let (mut throughput, mut cost) = (Vec::new(), Vec::new());
     for round in 0..rounds {
         let (on, off) = if round % 2 == 0 {
-            let on = records_per_second(Some(receiver.endpoint()))?;
-            (on, records_per_second(None)?)
+            let on = measure(Some(receiver.endpoint()))?;
+            (on, measure(None)?)
         } else {
-            let off = records_per_second(None)?;
-            (records_per_second(Some(receiver.endpoint()))?, off)
+            let off = measure(None)?;
+            (measure(Some(receiver.endpoint()))?, off)
         };
-        println!("round {round}: on {on:.0}/s, off {off:.0}/s, ratio {:.3}", on / off);
-        ratios.push(on / off);
+        println!(
+            "round {round}: records/s on {:.0}, off {:.0}; CPU s per million records on {:.3}, off {:.3}",
+            on.rate, off.rate, on.cpu, off.cpu
+        );
+        throughput.push(on.rate / off.rate);
+        cost.push(on.cpu / off.cpu);
     }
-    ratios.sort_by(f64::total_cmp);
-    println!(
-        "median ratio {:.3} (min {:.3}, max {:.3}) of {rounds} pairs",
-        ratios[ratios.len() / 2],
-        ratios[0],
-        ratios[ratios.len() - 1]
-    );
+    show("throughput on / off", throughput);
+    show("server CPU per record on / off", cost);
     Ok(())
 }
 
-fn records_per_second(export_to: Option<String>) -> std::io::Result<f64> {
+fn show(what: &str, mut ratios: Vec<f64>) {
+    ratios.sort_by(f64::total_cmp);
+    let (count, middle) = (ratios.len(), ratios[ratios.len() / 2]);
+    let (least, most) = (ratios[0], ratios[count - 1]);
+    println!("{what}: median {middle:.3} (min {least:.3}, max {most:.3}) of {count} pairs");
+}
+
+struct Measured {
+    /// Records per second.
+    rate: f64,
+    /// Seconds of the server's CPU time per million records.
+    cpu: f64,
+}
+
+/// User and system seconds of a process so far.
+fn cpu_seconds(pid: u32) -> std::io::Result<f64> {
+    const TICKS_PER_SECOND: f64 = 100.0;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let fields: Vec<f64> =
+        after_name.split_whitespace().map(|field| field.parse().unwrap_or(0.0)).collect();
+    Ok((fields.get(11).unwrap_or(&0.0) + fields.get(12).unwrap_or(&0.0)) / TICKS_PER_SECOND)
+}
+
+fn measure(export_to: Option<String>) -> std::io::Result<Measured> {
     let data = tempfile::tempdir()?;
     let launch = Launch::serve(env!("CARGO_BIN_EXE_streamhouse-under-test"), data.path());
     let launch = match &export_to {
@@ -71,8 +94,9 @@ fn records_per_second(export_to: Option<String>) -> std::io::Result<f64> {
         running.store(false, Ordering::Relaxed);
         report
     })?;
+    let cpu = cpu_seconds(server.pid())? / (report.records as f64 / 1e6);
     server.stop();
-    Ok(report.records as f64 / report.seconds)
+    Ok(Measured { rate: report.records as f64 / report.seconds, cpu })
 }
 
 fn scrape_every_second(admin: SocketAddr, running: &AtomicBool) {
