@@ -7,6 +7,7 @@ use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -105,7 +106,7 @@ impl Consumer {
             Ok(message) => Ok(received(&message)),
             Err(KafkaError::MessageConsumption(
                 RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
-            )) => Err(self.out_of_range()),
+            )) => Err(self.out_of_range().await),
             Err(error) => Err(self.explain(&error)),
         }
     }
@@ -137,8 +138,7 @@ impl Consumer {
             return Err(ClientError::Unknown(format!("topic {:?}", self.topic)));
         };
         if let Some(missing) = wanted.iter().find(|wanted| !known.contains(wanted)) {
-            let what = format!("partition {missing} of topic {:?} (0 to {last})", self.topic);
-            return Err(ClientError::Unknown(what));
+            return Err(ClientError::no_partition(&self.topic, *missing, *last));
         }
         if !wanted.is_empty() {
             known.retain(|partition| wanted.contains(partition));
@@ -239,11 +239,31 @@ impl Consumer {
         self.events.explain("reading", &format!("topic {:?}", self.topic), error)
     }
 
-    fn out_of_range(&self) -> ClientError {
-        let starts = self.assigned.iter().map(|assigned| assigned.start.to_string());
-        let offset = starts.collect::<Vec<_>>().join(", ");
-        ClientError::OffsetOutOfRange { topic: self.topic.clone(), offset }
+    /// The error does not say which partition it befell: those that began outside their log.
+    async fn out_of_range(&self) -> ClientError {
+        let all = self.assigned.iter().map(|assigned| assigned.partition).collect();
+        let logs = self.watermarks(all).await.unwrap_or_default();
+        let is_outside = |assigned: &&Assigned| {
+            let log = logs.iter().find(|(partition, _)| *partition == assigned.partition);
+            log.is_none_or(|(_, (first, end))| !(*first..=*end).contains(&assigned.start))
+        };
+        let mut outside: Vec<_> = self.assigned.iter().filter(is_outside).collect();
+        if outside.is_empty() {
+            outside = self.assigned.iter().collect();
+        }
+        let starts: BTreeSet<_> = outside.iter().map(|assigned| assigned.start).collect();
+        let noun = if outside.len() == 1 { "partition" } else { "partitions" };
+        let partitions = join(outside.iter().map(|assigned| i64::from(assigned.partition)));
+        ClientError::OffsetOutOfRange {
+            topic: self.topic.clone(),
+            partitions: format!("{noun} {partitions}"),
+            offset: join(starts.into_iter()),
+        }
     }
+}
+
+fn join(numbers: impl Iterator<Item = i64>) -> String {
+    numbers.map(|number| number.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 fn received(message: &BorrowedMessage<'_>) -> Received {

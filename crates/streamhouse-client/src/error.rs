@@ -22,11 +22,16 @@ pub enum ClientError {
     #[error("{0} already exists: choose another name, or delete it first")]
     AlreadyExists(String),
     /// The offset lies outside the log.
-    #[error("offset {offset} is outside the log of topic {topic:?}: begin at earliest or latest")]
+    #[error(
+        "offset {offset} is outside the log of topic {topic:?}, {partitions}: begin at earliest or \
+         latest"
+    )]
     OffsetOutOfRange {
         /// The topic.
         topic: String,
-        /// The offset where reading began; several for several partitions.
+        /// The partitions that it lies outside of.
+        partitions: String,
+        /// The offset where reading began; several where it differed by partition.
         offset: String,
     },
     /// A record or batch is larger than client or broker allow.
@@ -59,6 +64,11 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// The error for a partition that `topic` does not have; its last one is `last`.
+    pub(crate) fn no_partition(topic: &str, partition: i32, last: i32) -> Self {
+        Self::Unknown(format!("partition {partition} of topic {topic:?} (0 to {last})"))
+    }
+
     /// Whether the same call can succeed later.
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -91,6 +101,7 @@ impl ClientError {
     pub(crate) fn from_code(code: RDKafkaErrorCode, call: Call<'_>) -> Self {
         use RDKafkaErrorCode as Code;
         let Call { action, subject, brokers, after, transport } = call;
+        let refused = |reason| Self::Refused { action, reason, retryable: false };
         let unreachable = |reason: String| Self::Unreachable { brokers: brokers.into(), reason };
         match (code, transport) {
             (Code::BrokerTransportFailure | Code::AllBrokersDown | Code::Resolve, transport) => {
@@ -112,6 +123,8 @@ impl ClientError {
                 _,
             ) => Self::Unknown(subject.to_owned()),
             (Code::TopicAlreadyExists, _) => Self::AlreadyExists(subject.to_owned()),
+            (Code::InvalidTopic, _) => refused(NAMES.into()),
+            (Code::InvalidPartitions, _) => refused(PARTITIONS.into()),
             (Code::QueueFull, _) => Self::QueueFull,
             (Code::MessageSizeTooLarge, _) => Self::TooLarge,
             (code, _) => {
@@ -120,6 +133,12 @@ impl ClientError {
         }
     }
 }
+
+/// The rule for names; an answer's own text does not get through librdkafka's binding.
+const NAMES: &str = "a topic's name has 1 to 249 letters, digits, '.', '_' or '-'";
+/// The rule for numbers of partitions. Another broker than StreamHouse may have another limit.
+const PARTITIONS: &str =
+    "a topic has 1 to 10000 partitions, and adding some means more than it has now";
 
 /// The circumstances of a call that failed.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use crate::connection::{Connection, Events};
 use crate::error::ClientError;
 use crate::record::{Delivery, Record};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header as KafkaHeader, OwnedHeaders};
+use rdkafka::message::{Header as KafkaHeader, Message as _, OwnedHeaders};
 use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use std::fmt;
@@ -170,6 +170,33 @@ impl Producer {
         }
     }
 
+    /// Checks that `topic` has this partition. A topic that is not known yet passes: sending waits
+    /// for it.
+    ///
+    /// # Errors
+    /// [`ClientError::Unknown`]: it names the partitions there are.
+    /// [`ClientError::Unreachable`], [`ClientError::TimedOut`]: try again.
+    pub async fn expect_partition(&self, topic: &str, partition: i32) -> Result<(), ClientError> {
+        let (inner, timeout) = (self.inner.clone(), self.events.timeout());
+        // Asking for all topics never creates one, unlike asking for one that is missing.
+        let asked =
+            tokio::task::spawn_blocking(move || inner.client().fetch_metadata(None, timeout));
+        let metadata = match asked.await {
+            Ok(answer) => answer.map_err(|error| {
+                self.events.explain("producing", &format!("topic {topic:?}"), &error)
+            })?,
+            Err(_) => return Err(ClientError::TimedOut { action: "producing", after: timeout }),
+        };
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        let known = found.into_iter().flat_map(|found| found.partitions()).map(|known| known.id());
+        match known.max() {
+            Some(last) if partition > last => {
+                Err(ClientError::no_partition(topic, partition, last))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Waits until every queued record is delivered or has failed.
     ///
     /// # Errors
@@ -185,7 +212,7 @@ impl Producer {
     }
 
     fn explain(&self, record: &Record, error: &KafkaError) -> ClientError {
-        self.events.explain("producing", &format!("topic {:?}", record.topic), error)
+        self.events.explain("producing", &subject(&record.topic, record.partition, error), error)
     }
 }
 
@@ -211,16 +238,26 @@ impl Future for Delivering {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let result = std::task::ready!(Pin::new(&mut self.inner).poll(cx));
-        let error = match result {
+        let (error, partition) = match result {
             Ok(Ok(delivery)) => {
                 let offset = (delivery.offset >= 0).then_some(delivery.offset);
                 return Poll::Ready(Ok(Delivery { partition: delivery.partition, offset }));
             }
-            Ok(Err((error, _record))) => error,
-            Err(_producer_dropped) => KafkaError::Canceled,
+            Ok(Err((error, record))) => (error, Some(record.partition())),
+            Err(_producer_dropped) => (KafkaError::Canceled, None),
         };
-        let subject = format!("topic {:?}", self.topic);
+        let subject = subject(&self.topic, partition, &error);
         Poll::Ready(Err(self.events.explain("producing", &subject, &error)))
+    }
+}
+
+/// What `error` befell: the partition, if it is the partition that does not exist.
+fn subject(topic: &str, partition: Option<i32>, error: &KafkaError) -> String {
+    match (error.rdkafka_error_code(), partition) {
+        (Some(RDKafkaErrorCode::UnknownPartition), Some(partition)) => {
+            format!("partition {partition} of topic {topic:?}")
+        }
+        _ => format!("topic {topic:?}"),
     }
 }
 

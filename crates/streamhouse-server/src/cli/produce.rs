@@ -49,7 +49,7 @@ pub(super) struct Produce {
     #[arg(long, value_enum, default_value_t = CompressionFlag::None)]
     compression: CompressionFlag,
     #[command(flatten)]
-    client: ClientFlags,
+    pub(super) client: ClientFlags,
 }
 
 /// When a record counts as delivered.
@@ -107,24 +107,41 @@ impl Produce {
         mut lines: mpsc::Receiver<Result<Vec<u8>, Failure>>,
         output: &mut Output,
     ) -> Result<(), Failure> {
+        if let Some(partition) = self.partition {
+            producer.expect_partition(&self.topic, partition).await?;
+        }
         let mut report = Report { topic: self.topic.clone(), ..Report::default() };
         let mut waiting: VecDeque<Delivering> = VecDeque::new();
+        let mut bad = None;
         loop {
             let line = tokio::select! {
                 biased;
                 line = lines.recv(), if waiting.len() < IN_FLIGHT => line,
                 delivered = first(&mut waiting), if !waiting.is_empty() => {
-                    report.delivered(delivered?, output)?;
+                    report.delivered(delivered.map_err(|error| report.at_line(&error))?, output)?;
                     continue;
                 }
             };
-            match line {
-                Some(line) => waiting.push_back(producer.enqueue(&self.record(line?)?).await?),
-                None => break,
+            let Some(line) = line else { break };
+            let queued = match line.and_then(|line| self.record(line)) {
+                Ok(record) => producer.enqueue(&record).await.map_err(Failure::from),
+                Err(failure) => Err(failure),
+            };
+            match queued {
+                Ok(delivering) => waiting.push_back(delivering),
+                Err(failure) => {
+                    bad = Some(failure);
+                    break;
+                }
             }
         }
+        // What stands before a bad line is sent, and counted, all the same.
         while !waiting.is_empty() {
-            report.delivered(first(&mut waiting).await?, output)?;
+            let delivered = first(&mut waiting).await;
+            report.delivered(delivered.map_err(|error| report.at_line(&error))?, output)?;
+        }
+        if let Some(failure) = bad {
+            return Err(report.at_line(&failure));
         }
         producer.flush().await?;
         report.end(output)
@@ -186,6 +203,12 @@ impl Report {
             output.say("", json)?;
         }
         Ok(())
+    }
+
+    /// `failure` of the line after those that were delivered, with the line's number.
+    fn at_line(&self, failure: &impl std::fmt::Display) -> Failure {
+        let (line, sent) = (self.records + 1, count(self.records, "record"));
+        Failure::Failed(format!("{failure} (line {line}; {sent} sent before it)"))
     }
 
     fn end(&self, output: &mut Output) -> Result<(), Failure> {

@@ -26,16 +26,25 @@ fn a_topic_is_created_listed_described_grown_and_deleted() {
 fn what_cannot_be_done_with_a_topic_fails_with_one_and_says_why() {
     let server = Server::start(&["--set", "kafka.auto_create_topics=false"]);
     server.client(&["topic", "create", "orders"], "").expect(0);
+    server.client(&["topic", "create", "three", "--partitions", "3"], "").expect(0);
     let cases: &[(&[&str], &str)] = &[
         (&["topic", "create", "orders"], "topic \"orders\" already exists"),
-        (&["topic", "create", "a/b"], "creating was refused"),
+        (&["topic", "create", "a/b"], "has 1 to 249 letters, digits"),
+        (&["topic", "create", "many", "--partitions", "20000"], "has 1 to 10000 partitions"),
         (&["topic", "describe", "missing"], "topic \"missing\" does not exist"),
         (&["topic", "delete", "missing"], "topic \"missing\" does not exist"),
         (&["topic", "add-partitions", "missing", "--total", "2"], "does not exist"),
-        (&["topic", "add-partitions", "orders", "--total", "1"], "adding partitions to"),
+        (&["topic", "add-partitions", "orders", "--total", "1"], "more than it has now"),
+        (&["topic", "add-partitions", "orders", "--total", "20000"], "has 1 to 10000 partitions"),
+        (&["produce", "orders", "--partition", "77"], "partition 77 of topic \"orders\" (0 to 0)"),
         (&["consume", "missing"], "topic \"missing\" does not exist"),
         (&["consume", "orders", "--partition", "3"], "partition 3 of topic \"orders\" (0 to 0)"),
-        (&["consume", "orders", "--from", "offset:9"], "offset 9 is outside the log"),
+        (
+            &["consume", "orders", "--from", "offset:9"],
+            "offset 9 is outside the log of topic \"orders\", partition 0:",
+        ),
+        (&["consume", "three", "--from", "offset:999"], "offset 999 is outside the log of topic"),
+        (&["consume", "three", "--from", "offset:999"], "\"three\", partitions 0, 1, 2:"),
         (&["produce", "missing"], "topic \"missing\" does not exist"),
     ];
     for (arguments, wanted) in cases {
@@ -127,12 +136,15 @@ fn a_file_is_read_as_lines() {
 }
 
 #[test]
-fn a_line_without_the_separator_is_refused_with_the_line() {
+fn a_bad_line_is_told_with_its_number_and_what_was_sent_before_it() {
     let server = Server::start(&[]);
     server.client(&["topic", "create", "log"], "").expect(0);
     let flags = ["produce", "log", "--key-separator", ":"];
-    let finished = server.client(&flags, "no separator\n").expect(1);
+    let finished = server.client(&flags, "a:1\nb:2\nno separator\nc:3\n").expect(1);
     assert!(finished.stderr.contains("\"no separator\" has no \":\""), "{}", finished.stderr);
+    let place = "(line 3; 2 records sent before it)";
+    assert!(finished.stderr.contains(place), "{}", finished.stderr);
+    assert_eq!(server.client(&["consume", "log"], "").expect(0).stdout, "1\n2\n");
 }
 
 #[test]
