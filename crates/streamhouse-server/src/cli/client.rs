@@ -1,8 +1,8 @@
 //! What the commands that talk to a server share.
 
-use super::output::Failure;
+use super::format::positive_duration;
+use super::output::{Failure, OutputFlag};
 use super::{Environment, server};
-use crate::config::Value as _;
 use clap::Args;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -15,12 +15,10 @@ pub(super) struct ClientFlags {
     #[arg(long, value_name = "HOST:PORT")]
     brokers: Option<String>,
     /// How long a call may take
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = positive_duration)]
     timeout: Duration,
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    Duration::parse(text)
+    #[command(flatten)]
+    pub(super) output: OutputFlag,
 }
 
 impl ClientFlags {

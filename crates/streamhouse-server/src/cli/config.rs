@@ -1,7 +1,7 @@
 //! `streamhouse config`: the effective configuration.
 
 use super::Environment;
-use super::output::{Failure, Output};
+use super::output::{Failure, Output, OutputFlag};
 use super::server::ServerFlags;
 use crate::config::{Config as Values, Loaded, Origin, SETTINGS, Setting};
 use clap::Args;
@@ -17,6 +17,8 @@ const EXAMPLE: &str = "Example:
 pub(super) struct Config {
     #[command(flatten)]
     server: ServerFlags,
+    #[command(flatten)]
+    pub(super) output: OutputFlag,
 }
 
 impl Config {

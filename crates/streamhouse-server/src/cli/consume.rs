@@ -40,7 +40,7 @@ pub(super) struct Consume {
     #[arg(long, value_name = "TEXT")]
     key_separator: Option<String>,
     #[command(flatten)]
-    client: ClientFlags,
+    pub(super) client: ClientFlags,
 }
 
 fn start(text: &str) -> Result<Start, String> {

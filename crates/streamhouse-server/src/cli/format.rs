@@ -1,7 +1,17 @@
 //! Times and bytes as text, both ways.
 
+use crate::config::Value as _;
 use serde_json::{Value, json};
 use std::str::FromStr;
+use std::time::Duration;
+
+/// A duration in which something can happen.
+pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
+    match Duration::parse(text)? {
+        Duration::ZERO => Err("write more than 0, such as 100ms or 5s".into()),
+        duration => Ok(duration),
+    }
+}
 
 /// Milliseconds since the epoch, written as such or as UTC time of RFC 3339.
 pub(super) fn parse_time(text: &str) -> Result<i64, String> {

@@ -18,7 +18,7 @@ pub use output::Failure;
 pub use signals::{registry_json, registry_markdown};
 
 use crate::config::Secret;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 use output::Output;
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -40,23 +40,11 @@ pub struct Environment {
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// What data on standard output looks like.
-    #[arg(long, global = true, value_enum, default_value_t = Form::Text, value_name = "FORM")]
-    output: Form,
 }
 
 const EXAMPLE: &str = "Example:
   streamhouse demo
       starts a server with a workload and says which addresses to open";
-
-/// What data on standard output looks like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Form {
-    /// For people.
-    Text,
-    /// One JSON object per line.
-    Json,
-}
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -70,6 +58,22 @@ enum Command {
     Signals(signals::Signals),
 }
 
+impl Command {
+    /// Whether its data is to be JSON; the server alone has none.
+    fn is_json(&self) -> bool {
+        let flag = match self {
+            Self::Serve(_) => return false,
+            Self::Demo(demo) => demo.output,
+            Self::Topic(topic) => topic.client().output,
+            Self::Produce(produce) => produce.client.output,
+            Self::Consume(consume) => consume.client.output,
+            Self::Config(config) => config.output,
+            Self::Signals(signals) => signals.output,
+        };
+        flag.is_json()
+    }
+}
+
 /// Runs the command that `arguments` name and returns what the process should exit with.
 pub fn run(arguments: impl Iterator<Item = OsString>, environment: &Environment) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
@@ -80,7 +84,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>, environment: &Environment)
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let mut output = Output::new(cli.output == Form::Json);
+    let mut output = Output::new(cli.command.is_json());
     let result = dispatch(cli.command, environment, &mut output).and_then(|()| output.flush());
     match result {
         Ok(()) | Err(Failure::ReaderGone) => ExitCode::SUCCESS,

@@ -2,6 +2,7 @@
 
 use crate::app::StartError;
 use crate::config::ConfigError;
+use clap::{Args, ValueEnum};
 use serde_json::Value;
 use std::io::{BufWriter, ErrorKind, Stdout, Write};
 use streamhouse_client::ClientError;
@@ -38,6 +39,29 @@ impl Failure {
             _ => 1,
         }
     }
+}
+
+/// What a command's data looks like; flattened into the commands that have any.
+#[derive(Args, Clone, Copy, Debug)]
+pub(super) struct OutputFlag {
+    /// What data on standard output looks like
+    #[arg(long = "output", value_enum, default_value_t = Form::Text, value_name = "FORM")]
+    form: Form,
+}
+
+impl OutputFlag {
+    /// Whether JSON was asked for.
+    pub(super) fn is_json(self) -> bool {
+        self.form == Form::Json
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// For people
+    Text,
+    /// One JSON object per line
+    Json,
 }
 
 /// Standard output: lines for people, or JSON objects.

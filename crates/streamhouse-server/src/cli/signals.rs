@@ -1,6 +1,6 @@
 //! `streamhouse signals`: what the server measures.
 
-use super::output::{Failure, Output};
+use super::output::{Failure, Output, OutputFlag};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -19,6 +19,8 @@ pub(super) struct Signals {
     /// What the list looks like
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
+    #[command(flatten)]
+    pub(super) output: OutputFlag,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

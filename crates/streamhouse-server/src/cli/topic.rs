@@ -75,7 +75,7 @@ impl Topic {
         block_on(self.act(admin, output))
     }
 
-    fn client(&self) -> &ClientFlags {
+    pub(super) fn client(&self) -> &ClientFlags {
         match self {
             Self::Create { client, .. } | Self::List { client } => client,
             Self::Describe(named) | Self::Delete(named) => &named.client,

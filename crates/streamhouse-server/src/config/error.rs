@@ -35,13 +35,13 @@ pub enum ConfigError {
         fix: String,
     },
     /// The value makes no sense.
-    #[error("{origin}: {key} = {value:?} is not possible; {fix}")]
+    #[error("{origin}: {key} = {value} is not possible; {fix}")]
     Value {
         /// Where it was written.
         origin: String,
         /// The key.
         key: String,
-        /// The value; redacted if it is a secret.
+        /// The value as it was written, text in quotes; redacted if it is a secret.
         value: String,
         /// What to write instead.
         fix: String,

@@ -103,7 +103,8 @@ impl Loaded {
                 }
                 toml::Value::String(text) => self.set(Origin::File(file.into()), &key, text)?,
                 other => {
-                    self.set(Origin::File(file.into()), &key, &other.to_string())?;
+                    let set = self.set(Origin::File(file.into()), &key, &other.to_string());
+                    set.map_err(|error| as_written(error, other))?;
                 }
             }
         }
@@ -162,11 +163,27 @@ impl Loaded {
         (setting.set)(&mut self.config, value).map_err(|fix| ConfigError::Value {
             origin: origin.to_string(),
             key: key.into(),
-            value: if setting.secret { "<redacted>".into() } else { value.into() },
+            value: if setting.secret { "<redacted>".into() } else { format!("{value:?}") },
             fix,
         })?;
         self.origins[index] = origin;
         Ok(())
+    }
+}
+
+/// `error` with the value as the file has it, and with the type that it should have had: the text of
+/// a value that is no text is not what was written.
+fn as_written(error: ConfigError, written: &toml::Value) -> ConfigError {
+    match error {
+        ConfigError::Value { origin, key, value, fix } => {
+            let setting = SETTINGS.iter().find(|setting| setting.key == key);
+            let form = setting.map_or("text", |setting| setting.form);
+            let is_secret = setting.is_some_and(|setting| setting.secret);
+            let value = if is_secret { value } else { written.to_string() };
+            let quotes = if matches!(form, "number" | "true or false") { "" } else { " in quotes" };
+            ConfigError::Value { origin, key, value, fix: format!("it is {form}{quotes}; {fix}") }
+        }
+        error => error,
     }
 }
 

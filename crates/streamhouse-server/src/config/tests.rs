@@ -106,8 +106,8 @@ fn variables_that_kubernetes_adds_for_a_service_are_not_ours() {
 fn a_bad_value_is_reported_with_file_key_value_and_fix() {
     let (_folder, mut sources) = folder("[writer]\nlinger = 100\n");
     let message = error(&sources);
-    assert!(message.contains("streamhouse.toml: writer.linger = \"100\""), "{message}");
-    assert!(message.contains("such as 100ms"), "{message}");
+    assert!(message.contains("streamhouse.toml: writer.linger = 100 is not possible"), "{message}");
+    assert!(message.contains("it is duration, such as 100ms or 5s in quotes"), "{message}");
 
     sources.folder = PathBuf::from("/nonexistent");
     sources.variables = vec![variable("STREAMHOUSE_KAFKA_ADDR", "9092")];

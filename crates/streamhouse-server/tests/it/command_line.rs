@@ -41,6 +41,9 @@ fn what_makes_no_sense_ends_with_two_and_goes_to_standard_error() {
         &["produce", "x", "--acks", "2"],
         &["produce", "x", "--file", "/nonexistent"],
         &["demo", "--duration", "5"],
+        &["demo", "--duration", "0s"],
+        &["topic", "list", "--timeout", "0s"],
+        &["serve", "--output", "json"],
         &["signals", "--format", "xml"],
         &["config", "--set", "nonsense"],
         &["config", "--output", "yaml"],
@@ -58,6 +61,8 @@ fn a_refused_value_says_what_to_write() {
     assert!(stderr.contains("earliest, latest, offset:NUMBER or time:TIME"), "{stderr}");
     let stderr = run(&["demo", "--duration", "5"]).expect(2).stderr;
     assert!(stderr.contains("such as 100ms, 5s"), "{stderr}");
+    let stderr = run(&["topic", "list", "--timeout", "0s"]).expect(2).stderr;
+    assert!(stderr.contains("write more than 0"), "{stderr}");
 }
 
 #[test]

@@ -5,11 +5,12 @@ mod summary;
 mod workload;
 
 use super::Environment;
-use super::output::{Failure, Output};
+use super::format::positive_duration;
+use super::output::{Failure, Output, OutputFlag};
 use super::serve::{runtime, stop_requested};
 use super::server::ServerFlags;
 use crate::app::{App, telemetry};
-use crate::config::{Bytes, Loaded, Origin, Value as _};
+use crate::config::{Bytes, Loaded, Origin};
 use clap::Args;
 use std::io::IsTerminal as _;
 use std::net::{SocketAddr, TcpListener};
@@ -33,10 +34,12 @@ const EXAMPLE: &str = "Example:
 #[command(after_help = EXAMPLE)]
 pub(super) struct Demo {
     /// Ends by itself after this time, such as 30s or 5m
-    #[arg(long, value_name = "DURATION", value_parser = Duration::parse)]
+    #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
     duration: Option<Duration>,
     #[command(flatten)]
     server: ServerFlags,
+    #[command(flatten)]
+    pub(super) output: OutputFlag,
 }
 
 impl Demo {
@@ -67,7 +70,7 @@ impl Demo {
         let stop_requested = stop_requested();
         let injected = Arc::new(AtomicU64::new(0));
         let faults = injected.clone();
-        let app = App::start_with(observability, &loaded.config, move |metrics, store| {
+        let mut app = App::start_with(observability, &loaded.config, move |metrics, store| {
             faults::open(metrics, store, faults)
         })
         .await?;
@@ -87,7 +90,10 @@ impl Demo {
             tasks.abort_all();
             shown
         };
-        let played = played.await;
+        let played = tokio::select! {
+            played = played => played,
+            error = app.broken() => Err(error.into()),
+        };
         let ended = app.shutdown().await;
         played.and(ended.map_err(Failure::from))
     }
