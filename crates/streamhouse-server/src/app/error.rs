@@ -1,7 +1,7 @@
 //! Why a server does not start, or ends badly. Every message says what to do.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use streamhouse_kafka::KafkaError;
 use streamhouse_metadata::MetadataError;
 use streamhouse_storage::object_store::OpenError;
@@ -28,7 +28,7 @@ pub enum StartError {
     #[error(transparent)]
     ObjectStore(#[from] OpenError),
     /// The metadata store cannot be opened.
-    #[error("metadata store {}: {source}", .path.display())]
+    #[error("{}", metadata(.path, .source))]
     Metadata {
         /// The file.
         path: PathBuf,
@@ -57,6 +57,12 @@ pub enum StartError {
         /// How long it was waited for.
         seconds: u64,
     },
+}
+
+/// What the metadata store said, with its file, which it names itself where the file is the matter.
+fn metadata(path: &Path, source: &MetadataError) -> String {
+    let (path, said) = (path.display().to_string(), source.to_string());
+    if said.contains(&path) { said } else { format!("metadata store {path}: {said}") }
 }
 
 impl From<KafkaError> for StartError {

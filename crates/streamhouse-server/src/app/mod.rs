@@ -40,7 +40,8 @@ pub struct App {
     health: Health,
     kafka_addr: SocketAddr,
     kafka_stop: CancellationToken,
-    kafka: JoinHandle<Result<(), KafkaError>>,
+    /// None once it has ended: a task's end can be awaited only once.
+    kafka: Option<JoinHandle<Result<(), KafkaError>>>,
     writer: WriterPool,
     metadata: SqliteStore,
     admin: AdminServer,
@@ -83,9 +84,7 @@ impl App {
         let objects = open(&instruments.object_store, &wanted)?;
 
         let broker_config = broker_config(config, kafka_addr);
-        let registered = register(&*metadata, &broker_config, kafka_addr).await;
-        let agent = registered
-            .map_err(|source| StartError::Metadata { path: sqlite.path().to_owned(), source })?;
+        let agent = register(&sqlite, &*metadata, &broker_config, kafka_addr).await?;
         let partitions = Partitions::new();
         let cache = Cache::new(config.cache.size.0, &instruments.cache);
         let writer = WriterPool::start(
@@ -126,7 +125,7 @@ impl App {
             health,
             kafka_addr,
             kafka_stop,
-            kafka,
+            kafka: Some(kafka),
             writer,
             metadata: sqlite,
             admin,
@@ -150,9 +149,16 @@ impl App {
         &self.observability
     }
 
-    /// Waits until the Kafka port is not served any more, which never happens by itself.
+    /// Waits until the Kafka port is not served any more, and returns why; it ends by itself only
+    /// when something is badly wrong. Once told, it is not told again: a further call never ends.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
     pub async fn broken(&mut self) -> StartError {
-        match (&mut self.kafka).await {
+        let Some(kafka) = &mut self.kafka else { return std::future::pending().await };
+        let ended = kafka.await;
+        self.kafka = None;
+        match ended {
             Ok(Ok(())) => StartError::Kafka("it was told to stop".into()),
             Ok(Err(error)) => error.into(),
             Err(error) => StartError::Kafka(error.to_string()),
@@ -168,11 +174,16 @@ impl App {
         self.health.draining();
         let (drain, flush) = store::budgets(self.shutdown_timeout);
         self.kafka_stop.cancel();
-        let mut kafka = self.kafka;
-        let drained = tokio::time::timeout(drain, &mut kafka).await.is_ok();
-        if !drained {
-            kafka.abort();
-        }
+        let drained = match self.kafka {
+            None => true,
+            Some(mut kafka) => {
+                let ended = tokio::time::timeout(drain, &mut kafka).await.is_ok();
+                if !ended {
+                    kafka.abort();
+                }
+                ended
+            }
+        };
         let flushed = self.writer.shutdown(flush).await;
         let closed = tokio::time::timeout(Duration::from_secs(1), self.metadata.close()).await;
         let clean = drained && flushed && closed.is_ok();
@@ -205,15 +216,26 @@ fn local(listener: &TcpListener) -> Result<SocketAddr, StartError> {
     listener.local_addr().map_err(|error| StartError::Kafka(error.to_string()))
 }
 
-/// Waits until the health checks have passed once, so that `ready` and `/health/ready` agree; a
-/// failing dependency is told by the latter.
+/// Waits until every health check has its first verdict, so that `ready` and `/health/ready` agree,
+/// and warns of those that did not pass.
 async fn first_verdict(health: &Health) {
-    let passed = async {
-        while !health.report().ready {
+    let not_passed = || {
+        let mut checks = health.report().checks;
+        checks.retain(|_, verdict| verdict != "ok");
+        checks
+    };
+    let known = async {
+        while not_passed().values().any(|verdict| verdict == "starting") {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    let _ = tokio::time::timeout(FIRST_VERDICT, passed).await;
+    let _ = tokio::time::timeout(FIRST_VERDICT, known).await;
+    let failing = not_passed();
+    if !failing.is_empty() {
+        let failing = failing.iter().map(|(check, verdict)| format!("{check} ({verdict})"));
+        let failing = failing.collect::<Vec<_>>().join(", ");
+        tracing::warn!(failing, "health checks do not pass; see /health/ready");
+    }
 }
 
 fn broker_config(config: &Config, addr: SocketAddr) -> BrokerConfig {
@@ -250,12 +272,15 @@ fn broker_config(config: &Config, addr: SocketAddr) -> BrokerConfig {
 
 /// Registers the agent for its number, which stands in the names of its objects.
 async fn register(
+    sqlite: &SqliteStore,
     metadata: &dyn MetadataStore,
     config: &BrokerConfig,
     addr: SocketAddr,
-) -> Result<i32, streamhouse_metadata::MetadataError> {
+) -> Result<i32, StartError> {
     let port = config.advertised_port.unwrap_or(addr.port());
     let lease = i64::try_from(config.lease.as_millis()).unwrap_or(i64::MAX);
     let host = &config.advertised_host;
-    Ok(metadata.register_agent(config.incarnation, host, port, lease).await?.id)
+    let registered = metadata.register_agent(config.incarnation, host, port, lease).await;
+    let failed = |source| StartError::Metadata { path: sqlite.path().to_owned(), source };
+    registered.map(|agent| agent.id).map_err(failed)
 }

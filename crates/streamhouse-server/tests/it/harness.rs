@@ -144,6 +144,11 @@ impl Server {
         }
     }
 
+    /// The log lines up to the last event that was waited for.
+    pub fn seen(&self) -> &[String] {
+        &self.seen
+    }
+
     /// Where the server keeps its data.
     pub fn folder(&self) -> &Path {
         self.folder.path()

@@ -1,5 +1,6 @@
 use crate::harness::{Server, eventually, finish, get, request, streamhouse, total};
 use serde_json::Value;
+use sqlx::Connection as _;
 use std::io::Write as _;
 use std::net::TcpListener;
 use std::process::{Child, Stdio};
@@ -217,7 +218,7 @@ fn a_data_directory_in_use_or_out_of_reach_is_told() {
     let folder = server.folder().to_owned();
     let arguments = ["serve", "--kafka-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"];
     let finished = finish(streamhouse(&folder, &arguments), "").expect(1);
-    assert!(finished.stderr.contains("metadata.db"), "{}", finished.stderr);
+    assert_eq!(finished.stderr.matches("metadata.db").count(), 1, "{}", finished.stderr);
 
     let arguments = [&arguments[..], &["--data-dir", "/proc/nowhere"]].concat();
     let finished = finish(streamhouse(&folder, &arguments), "").expect(1);
@@ -225,11 +226,37 @@ fn a_data_directory_in_use_or_out_of_reach_is_told() {
     assert!(finished.stderr.contains("--data-dir"), "{}", finished.stderr);
 }
 
+#[tokio::test]
+async fn a_kafka_port_that_ends_ends_the_process_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data").display().to_string();
+    let mut server = Server::start(&["--data-dir", &data]);
+    server.client(&["topic", "create", "log"], "").expect(0);
+    server.signal(15);
+    assert!(server.wait().success(), "{}", server.log());
+
+    let file = format!("sqlite://{data}/metadata.db");
+    let mut connection = sqlx::SqliteConnection::connect(&file).await.unwrap();
+    sqlx::query("UPDATE topics SET id = 'scratched'").execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+
+    for command in ["serve", "demo"] {
+        let arguments = [command, "--kafka-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"];
+        let mut command = streamhouse(folder.path(), &arguments);
+        command.args(["--data-dir", &data, "--log-format", "json"]);
+        let stderr = finish(command, "").expect(1).stderr;
+        assert!(stderr.contains("error: the Kafka port is not served any more: "), "{stderr}");
+        assert!(stderr.contains("stored topic id scratched is unreadable"), "{stderr}");
+        assert!(stderr.contains("stopped: everything acknowledged is stored"), "{stderr}");
+        assert!(!stderr.contains("panicked"), "{stderr}");
+    }
+}
+
 #[test]
 fn a_server_is_ready_only_while_its_store_answers() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("s3.endpoint=http://{}", silent.local_addr().unwrap());
-    let server = Server::start(&[
+    let mut server = Server::start(&[
         "--object-store",
         "s3://bucket",
         "--set",
@@ -245,5 +272,9 @@ fn a_server_is_ready_only_while_its_store_answers() {
     assert_eq!((status, json(&body)["status"].as_str()), (503, Some("unready")));
     assert_ne!(json(&body)["checks"]["object_store"], "ok", "{body}");
     assert_eq!(json(&body)["checks"]["metadata_store"], "ok", "{body}");
+    let warned = |line: &&String| line.contains("health checks do not pass");
+    let before: Vec<_> = server.seen().iter().filter(warned).collect();
+    assert_eq!(before.len(), 1, "{before:?}");
+    assert!(before[0].contains("object_store ("), "{before:?}");
     assert_eq!(server.get("/health/live").0, 200);
 }
