@@ -6,6 +6,8 @@
 //! The generator sends batches encoded beforehand over one connection and shares the machine
 //! with the server; the store is a local directory with synced writes.
 
+#![allow(clippy::print_stdout, reason = "a bench prints its figures")]
+
 use std::time::Duration;
 use streamhouse_tests::load::{Load, create_topic, run};
 use streamhouse_tests::process::Launch;

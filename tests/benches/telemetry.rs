@@ -5,6 +5,8 @@
 //! On: metrics scraped every second, JSON logs at INFO, 1 % of requests traced, all three signals
 //! exported to a receiver in this process. Off: `OTEL_SDK_DISABLED=true`, no logs, no scrape.
 
+#![allow(clippy::print_stdout, reason = "a bench prints its figures")]
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

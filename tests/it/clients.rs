@@ -6,6 +6,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -91,9 +92,7 @@ pub fn send(producer: &ThreadedProducer<Witness>, topic: &str, partition: i32, n
         let record = BaseRecord::<(), _>::to(topic).partition(partition).payload(&bytes);
         match producer.send(record) {
             Ok(()) => return,
-            Err((KafkaError::MessageProduction(code), _))
-                if code == rdkafka::types::RDKafkaErrorCode::QueueFull =>
-            {
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
                 std::thread::park_timeout(Duration::from_millis(5));
             }
             Err((error, _)) => panic!("cannot send: {error}"),

@@ -3,12 +3,12 @@
 use crate::clients::{create_topic, delete_topic};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
-use kafka_protocol::messages::{FetchRequest, ListOffsetsRequest, ProduceRequest, TopicName};
+use kafka_protocol::messages::{FetchRequest, ProduceRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use kafka_protocol::records::Compression;
 use std::collections::BTreeMap;
 use streamhouse_tests::metrics::Scrape;
-use streamhouse_tests::process::Launch;
+use streamhouse_tests::process::{Launch, Server};
 use streamhouse_tests::raw::{Connection, batch, produce};
 
 const TOPIC: &str = "orders";
@@ -47,6 +47,81 @@ fn send(connection: &mut Connection, topic: &str, partition: i32, records: Bytes
     answer.responses[0].partition_responses[0].error_code
 }
 
+type Labels = &'static [(&'static str, &'static str)];
+
+/// What the test did, by the series that must show it.
+#[derive(Default)]
+struct Ledger(BTreeMap<(&'static str, Labels), f64>);
+
+const REQUESTS: &str = "streamhouse_kafka_requests_total";
+const LATENCY: &str = "streamhouse_producer_latency_seconds_count";
+const ERRORS: &str = "streamhouse_producer_errors_total";
+
+impl Ledger {
+    fn add(&mut self, name: &'static str, labels: Labels, n: f64) {
+        *self.0.entry((name, labels)).or_default() += n;
+    }
+
+    /// Thirty batches that are accepted, in turn to both partitions.
+    fn produce(&mut self, connection: &mut Connection) {
+        let codecs = [Compression::None, Compression::Gzip, Compression::Snappy];
+        for (round, codec) in codecs.into_iter().cycle().take(30).enumerate() {
+            let records = batch(&values(round + 1), codec, None);
+            let topic: Labels = &[("topic", TOPIC)];
+            self.add("streamhouse_producer_records_total", topic, (round + 1) as f64);
+            self.add("streamhouse_producer_bytes_total", topic, records.len() as f64);
+            self.add(LATENCY, &[("outcome", "ok")], 1.0);
+            self.add("streamhouse_producer_batch_size_count", &[("outcome", "ok")], 1.0);
+            self.add(REQUESTS, &[("api", "produce"), ("outcome", "ok")], 1.0);
+            assert_eq!(send(connection, TOPIC, (round % 2) as i32, records), 0);
+        }
+    }
+
+    /// Batches that are refused, each for another reason.
+    fn produce_badly(&mut self, connection: &mut Connection) {
+        let good = batch(&values(5), Compression::None, None);
+        let bad: [(Labels, &str, i32, Bytes, i16); 4] = [
+            (&[("topic", TOPIC), ("error", "corrupt")], TOPIC, 0, broken(&good, 40), 2),
+            (&[("topic", TOPIC), ("error", "invalid")], TOPIC, 0, broken(&good, 16), 43),
+            (&[("topic", TOPIC), ("error", "unknown_topic")], TOPIC, 9, good.clone(), 3),
+            (&[("topic", "<unknown>"), ("error", "unknown_topic")], "no/topic", 0, good, 3),
+        ];
+        for (labels, topic, partition, records, code) in bad {
+            self.add(ERRORS, labels, 1.0);
+            self.add(LATENCY, &[("outcome", "error")], 1.0);
+            self.add(REQUESTS, &[("api", "produce"), ("outcome", "error")], 1.0);
+            assert_eq!(send(connection, topic, partition, records), code, "{labels:?}");
+        }
+    }
+
+    /// One fetch from the middle of a batch, and one beyond the log.
+    fn fetch(&mut self, connection: &mut Connection) {
+        // 15 batches of 1, 3, 5 … 29 records stand in partition 0, 225 in all. Offset 3 is the
+        // last of the second: whole batches are sent, what lies before the offset is not counted.
+        let mut ask = |offset| {
+            let answer = connection.call::<FetchRequest>(FETCH, &fetch(TOPIC, offset));
+            let partition = &answer.expect("an answer").responses[0].partitions[0];
+            (partition.error_code, partition.high_watermark)
+        };
+        assert_eq!(ask(3), (0, 225));
+        assert_eq!(ask(999).0, 1);
+        self.add("streamhouse_consumer_records_total", &[("topic", TOPIC)], 222.0);
+        let labels: Labels = &[("topic", TOPIC), ("error", "offset_out_of_range")];
+        self.add("streamhouse_consumer_errors_total", labels, 1.0);
+        self.add(REQUESTS, &[("api", "fetch"), ("outcome", "ok")], 1.0);
+        self.add(REQUESTS, &[("api", "fetch"), ("outcome", "error")], 1.0);
+    }
+
+    /// A frame that cannot be decoded, on a connection of its own.
+    fn send_rubbish(&mut self, server: &Server) {
+        let mut torn = Connection::open(server.kafka).expect("a connection");
+        torn.send_bytes(&[0, 0, 0, 14, 0, 3, 0, 9, 0, 0, 0, 1, 255, 255, 127, 255, 255, 255])
+            .expect("sent");
+        assert!(torn.receive_bytes().is_err(), "the connection is closed");
+        self.add(REQUESTS, &[("api", "metadata"), ("outcome", "malformed")], 1.0);
+    }
+}
+
 #[test]
 fn every_count_on_metrics_equals_the_ledger_after_a_mixed_load_with_failures() {
     for mode in ["native", "bridge"] {
@@ -55,88 +130,26 @@ fn every_count_on_metrics_equals_the_ledger_after_a_mixed_load_with_failures() {
         let server = launch.env("STREAMHOUSE_METRICS_EXPOSITION", mode).start();
         create_topic(server.kafka, TOPIC, 2);
         let mut connection = Connection::open(server.kafka).expect("a connection");
-        let mut ledger: BTreeMap<(&str, Vec<(&str, &str)>), f64> = BTreeMap::new();
-        let mut count = |name, labels: &[(&'static str, &'static str)], n: f64| {
-            *ledger.entry((name, labels.to_vec())).or_default() += n;
-        };
-
-        let codecs = [Compression::None, Compression::Gzip, Compression::Snappy];
-        for (round, codec) in codecs.into_iter().cycle().take(30).enumerate() {
-            let records = batch(&values(round + 1), codec, None);
-            count("streamhouse_producer_records_total", &[("topic", TOPIC)], (round + 1) as f64);
-            count("streamhouse_producer_bytes_total", &[("topic", TOPIC)], records.len() as f64);
-            count("streamhouse_producer_latency_seconds_count", &[("outcome", "ok")], 1.0);
-            count("streamhouse_producer_batch_size_count", &[("outcome", "ok")], 1.0);
-            assert_eq!(send(&mut connection, TOPIC, (round % 2) as i32, records), 0);
+        let mut ledger = Ledger::default();
+        for _ in 0..3 {
+            ledger.produce_badly(&mut connection);
         }
-        let good = batch(&values(5), Compression::None, None);
-        let bad: [(&str, &str, i32, Bytes, i16); 4] = [
-            (TOPIC, "corrupt", 0, broken(&good, 40), 2),
-            (TOPIC, "invalid", 0, broken(&good, 16), 43),
-            ("<unknown>", "unknown_topic", 0, good.clone(), 3),
-            (TOPIC, "unknown_topic", 9, good.clone(), 3),
-        ];
-        for (topic, error, partition, records, code) in bad {
-            for _ in 0..3 {
-                count(
-                    "streamhouse_producer_errors_total",
-                    &[("topic", topic), ("error", error)],
-                    1.0,
-                );
-                count("streamhouse_producer_latency_seconds_count", &[("outcome", "error")], 1.0);
-                let name = if topic == TOPIC { TOPIC } else { "not/a/legal/name" };
-                assert_eq!(
-                    send(&mut connection, name, partition, records.clone()),
-                    code,
-                    "{error}"
-                );
-            }
-        }
-        // 15 batches of 1, 3, 5 … 29 records stand in partition 0, 225 in all. Offset 3 is the last
-        // of the second batch: whole batches are sent, and what lies before the offset is not counted.
-        let answer = connection.call::<FetchRequest>(FETCH, &fetch(TOPIC, 3)).expect("an answer");
-        assert_eq!(answer.responses[0].partitions[0].error_code, 0);
-        assert_eq!(answer.responses[0].partitions[0].high_watermark, 225);
-        count("streamhouse_consumer_records_total", &[("topic", TOPIC)], 222.0);
-        let answer = connection.call::<FetchRequest>(FETCH, &fetch(TOPIC, 999)).expect("an answer");
-        assert_eq!(answer.responses[0].partitions[0].error_code, 1);
-        let labels = [("topic", TOPIC), ("error", "offset_out_of_range")];
-        count("streamhouse_consumer_errors_total", &labels, 1.0);
-        let list = ListOffsetsRequest::default();
-        connection.call::<ListOffsetsRequest>(7, &list).expect("an answer");
-        count(
-            "streamhouse_kafka_requests_total",
-            &[("api", "list_offsets"), ("outcome", "ok")],
-            1.0,
-        );
-        count("streamhouse_kafka_requests_total", &[("api", "produce"), ("outcome", "ok")], 30.0);
-        count(
-            "streamhouse_kafka_requests_total",
-            &[("api", "produce"), ("outcome", "error")],
-            12.0,
-        );
-        count("streamhouse_kafka_requests_total", &[("api", "fetch"), ("outcome", "ok")], 1.0);
-        count("streamhouse_kafka_requests_total", &[("api", "fetch"), ("outcome", "error")], 1.0);
-
-        let mut torn = Connection::open(server.kafka).expect("a connection");
-        torn.send_bytes(&[0, 0, 0, 14, 0, 3, 0, 9, 0, 0, 0, 1, 255, 255, 127, 255, 255, 255])
-            .expect("sent");
-        assert!(torn.receive_bytes().is_err(), "the connection is closed");
-        let labels = [("api", "metadata"), ("outcome", "malformed")];
-        count("streamhouse_kafka_requests_total", &labels, 1.0);
-        count("streamhouse_connections_active", &[], 1.0);
-        count("streamhouse_topics_total", &[], 1.0);
-        count("streamhouse_partitions_total", &[], 2.0);
-        count("streamhouse_agents_active", &[], 1.0);
+        ledger.produce(&mut connection);
+        ledger.fetch(&mut connection);
+        ledger.send_rubbish(&server);
+        ledger.add("streamhouse_connections_active", &[], 1.0);
+        ledger.add("streamhouse_topics_total", &[], 1.0);
+        ledger.add("streamhouse_partitions_total", &[], 2.0);
+        ledger.add("streamhouse_agents_active", &[], 1.0);
 
         let scrape = server.scrape_until("the last count", |scrape| {
-            scrape.sum("streamhouse_kafka_requests_total", &labels) == Some(1.0)
+            scrape.sum(REQUESTS, &[("outcome", "malformed")]) == Some(1.0)
                 && scrape.sum("streamhouse_connections_active", &[]) == Some(1.0)
                 // What is stored is read every few seconds.
                 && scrape.sum("streamhouse_storage_objects", &[])
                     == scrape.sum("streamhouse_segment_writes_total", &[])
         });
-        for ((name, labels), expected) in &ledger {
+        for ((name, labels), expected) in &ledger.0 {
             let found = scrape.sum(name, labels);
             assert_eq!(found, Some(*expected), "{mode}: {name}{labels:?}");
         }

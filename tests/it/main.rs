@@ -1,4 +1,10 @@
 //! Tests of the whole: the real binary, real clients, injected faults.
+#![allow(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "helpers of tests fail and tell as tests do"
+)]
+
 mod clients;
 mod collector;
 mod every_row;

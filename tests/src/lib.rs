@@ -1,5 +1,7 @@
 //! What the tests that span crates share: the real binary as a child process, a raw Kafka
 //! connection, a reader of `/metrics`, and a load generator.
+#![allow(clippy::expect_used, reason = "helpers of tests fail as tests do")]
+
 pub mod http;
 pub mod load;
 pub mod metrics;
