@@ -23,8 +23,8 @@ pub(crate) async fn handle(broker: &Broker, request: &InitProducerIdRequest) -> 
         Err(MetadataError::Fenced { .. }) => refused(Code::InvalidProducerEpoch),
         Err(MetadataError::NotFound(_)) => refused(Code::UnknownProducerId),
         Err(error) => {
-            tracing::warn!(%error, "a producer id could not be given");
-            // Retried by every client.
+            // Retried by every client: no line for each while the store is away.
+            tracing::debug!(%error, "a producer id could not be given");
             refused(Code::CoordinatorNotAvailable)
         }
     }
