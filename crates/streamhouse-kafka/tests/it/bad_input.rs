@@ -100,11 +100,11 @@ async fn sequence_errors_have_the_codes_that_clients_react_to() {
     let id = identity.producer_id.0;
     let batch = |epoch, sequence| BatchSpec::new(2).producer(id, epoch, sequence).encode();
     let mut codes = Vec::new();
-    for (epoch, sequence) in [(0, 0), (0, 2), (0, 9), (0, 0)] {
+    for (epoch, sequence) in [(0, 0), (0, 2), (0, 0), (0, 9)] {
         let answer = wire.produce("orders", 0, batch(epoch, sequence)).await;
         codes.push((answer.error_code, answer.base_offset));
     }
-    assert_eq!(codes, [(0, 0), (0, 2), (Code::OutOfOrderSequenceNumber.code(), -1), (0, 0)]);
+    assert_eq!(codes, [(0, 0), (0, 2), (0, 0), (Code::OutOfOrderSequenceNumber.code(), -1)]);
     let raised = InitProducerIdRequest::default()
         .with_transactional_id(None)
         .with_producer_id(id.into())
