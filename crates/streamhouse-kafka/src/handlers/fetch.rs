@@ -16,9 +16,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use streamhouse_metadata::{TopicPartition, Watermarks};
 use streamhouse_observability::labels::ConsumeError;
-use streamhouse_storage::ReadError;
+use streamhouse_storage::{Fetched, ReadError};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// The epoch of every partition's leader: there is no election that could raise it.
 pub(crate) const LEADER_EPOCH: i32 = 0;
@@ -43,6 +44,19 @@ struct Read {
     failed: bool,
     /// From where on further records are waited for.
     ends: Vec<(TopicPartition, i64)>,
+    /// The memory of the records.
+    permit: Option<OwnedSemaphorePermit>,
+    /// There is no more room, by the request's limit or in memory.
+    full: bool,
+}
+
+/// What bounds the reading of all partitions.
+struct Bounds {
+    /// Bytes of records in all.
+    limit: usize,
+    /// Until when memory is waited for.
+    deadline: Instant,
+    draining: CancellationToken,
 }
 
 pub(crate) async fn handle(context: Context, request: FetchRequest, turn: Turn) -> Reply {
@@ -69,17 +83,24 @@ pub(crate) async fn handle(context: Context, request: FetchRequest, turn: Turn) 
         let _ = before.await; // however it ended
         attempt.waited(waiting.elapsed());
     }
-    let (read, permit) = loop {
-        let permit = memory(&broker, limit).await;
-        let read = attempt.run(read(&broker, &wanted, limit)).await;
+    let bounds = Bounds { limit, deadline, draining };
+    let read = loop {
+        let read = attempt.run(read(&broker, &wanted, &bounds)).await;
+        let draining = &bounds.draining;
         let enough = read.bytes >= min && (min > 0 || read.bytes > 0 || wait.is_zero());
-        if enough || read.failed || draining.is_cancelled() || Instant::now() >= deadline {
-            break (read, permit);
+        // Where there is no more room, waiting brings nothing.
+        if enough
+            || read.full
+            || read.failed
+            || draining.is_cancelled()
+            || Instant::now() >= deadline
+        {
+            break read;
         }
-        drop(permit);
+        let ends = read.into_ends();
         let waiting = Instant::now();
         tokio::select! {
-            () = more(&broker, &read.ends) => {}
+            () = more(&broker, &ends) => {}
             () = tokio::time::sleep_until(deadline) => {}
             () = draining.cancelled() => {}
         }
@@ -87,11 +108,8 @@ pub(crate) async fn handle(context: Context, request: FetchRequest, turn: Turn) 
     };
     attempt.run(async { tracing::debug!(version, bytes = read.bytes, "fetch answered") }).await;
     let failed = read.failed;
-    let delivery = Delivery {
-        topics: read.delivered,
-        _permit: permit.and_then(|mut all| all.split(read.bytes.min(all.num_permits()))),
-        _done: Some(turn.done),
-    };
+    let delivery =
+        Delivery { topics: read.delivered, _permit: read.permit, _done: Some(turn.done) };
     let response = FetchResponse::default().with_responses(by_topic(names, &wanted, read.parts));
     attempt.settle(failed);
     Reply { delivery, ..Reply::new(response, failed) }
@@ -135,12 +153,6 @@ fn check(open: &OpenTopic, asked: &FetchPartition) -> Result<TopicPartition, (Co
         .ok_or((ConsumeError::UnknownTopic, Code::UnknownTopicOrPartition))
 }
 
-/// Waits for the memory of an answer with up to `limit` bytes of records.
-async fn memory(broker: &Broker, limit: usize) -> Option<OwnedSemaphorePermit> {
-    let bytes = u32::try_from(limit).unwrap_or(u32::MAX);
-    broker.deliveries.clone().acquire_many_owned(bytes).await.ok()
-}
-
 /// Waits for records beyond `ends`. Appends of other agents are not heard of: where there are
 /// some, it is time to look again after a while.
 async fn more(broker: &Broker, ends: &[(TopicPartition, i64)]) {
@@ -153,9 +165,9 @@ async fn more(broker: &Broker, ends: &[(TopicPartition, i64)]) {
     let _ = tokio::time::timeout(broker.config.tail_poll, broker.reader.wait(ends)).await;
 }
 
-/// Reads every partition once, in the order asked, up to `limit` bytes in all; at least one batch
-/// if there is one.
-async fn read(broker: &Broker, wanted: &[Wanted], limit: usize) -> Read {
+/// Reads every partition once, in the order asked, within `bounds`; at least one batch if there is
+/// one, and memory for it.
+async fn read(broker: &Broker, wanted: &[Wanted], bounds: &Bounds) -> Read {
     let mut read = Read::default();
     for one in wanted {
         let part = PartitionData::default()
@@ -164,7 +176,7 @@ async fn read(broker: &Broker, wanted: &[Wanted], limit: usize) -> Read {
             .with_aborted_transactions(None)
             .with_records(Some(Bytes::new()));
         let part = match one.partition {
-            Ok(partition) => read.partition(broker, one, partition, limit, part).await,
+            Ok(partition) => read.partition(broker, one, partition, bounds, part).await,
             Err((class, code)) => read.refused(one, class, code, part),
         };
         read.parts.push(part);
@@ -178,19 +190,15 @@ impl Read {
         broker: &Broker,
         one: &Wanted,
         partition: TopicPartition,
-        limit: usize,
+        bounds: &Bounds,
         part: PartitionData,
     ) -> PartitionData {
-        let left = limit.saturating_sub(self.bytes);
-        let max_bytes = left.min(one.max_bytes).max(1);
-        match broker.reader.fetch(partition, one.offset, max_bytes).await {
+        match self.fetched(broker, one, partition, bounds).await {
             Ok(fetched) => {
-                let length: usize = fetched.batches.iter().map(Bytes::len).sum();
                 self.ends.push((partition, fetched.watermarks.high_watermark));
                 let part = with_ends(part, fetched.watermarks);
-                // Beyond the limit only the answer's first batch goes out: a consumer must not
-                // get stuck before a batch that is larger than what it asks for.
-                if length == 0 || (length > left && self.bytes > 0) {
+                let length = length(&fetched.batches);
+                if length == 0 {
                     return part;
                 }
                 self.bytes += length;
@@ -211,6 +219,73 @@ impl Read {
         }
     }
 
+    /// Reads a partition; only its ends where there is no room for its records.
+    async fn fetched(
+        &mut self,
+        broker: &Broker,
+        one: &Wanted,
+        partition: TopicPartition,
+        bounds: &Bounds,
+    ) -> Result<Fetched, ReadError> {
+        let left = bounds.limit.saturating_sub(self.bytes);
+        let max_bytes = left.min(one.max_bytes).max(1);
+        self.full |= left == 0;
+        let permit = match self.full {
+            true => None,
+            false => self.memory(broker, max_bytes, bounds).await,
+        };
+        let Some(permit) = permit else {
+            self.full = true;
+            return ends(broker, one, partition).await;
+        };
+        let mut fetched = broker.reader.fetch(partition, one.offset, max_bytes).await?;
+        let length = length(&fetched.batches);
+        // Beyond the limit only the answer's first batch goes out: a consumer must not get stuck
+        // before a batch that is larger than what it asks for.
+        if length > left && self.bytes > 0 {
+            self.full = true;
+            fetched.batches.clear();
+        } else {
+            self.keep(permit, length);
+        }
+        Ok(fetched)
+    }
+
+    /// Takes memory for up to `bytes` of records, and waits for it while the answer is empty.
+    /// Who has some does not wait for more: those who do could wait for each other.
+    async fn memory(
+        &self,
+        broker: &Broker,
+        bytes: usize,
+        bounds: &Bounds,
+    ) -> Option<OwnedSemaphorePermit> {
+        let deliveries = broker.deliveries.clone();
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        if self.bytes > 0 {
+            return deliveries.try_acquire_many_owned(bytes).ok();
+        }
+        tokio::select! {
+            biased;
+            permit = deliveries.acquire_many_owned(bytes) => permit.ok(),
+            () = tokio::time::sleep_until(bounds.deadline) => None,
+            () = bounds.draining.cancelled() => None,
+        }
+    }
+
+    /// What is waited for; what was read is too little, and gives its memory back.
+    fn into_ends(self) -> Vec<(TopicPartition, i64)> {
+        self.ends
+    }
+
+    /// Keeps as much of `permit` as was read, and frees the rest.
+    fn keep(&mut self, mut permit: OwnedSemaphorePermit, bytes: usize) {
+        let Some(kept) = permit.split(bytes.min(permit.num_permits())) else { return };
+        match &mut self.permit {
+            Some(all) => all.merge(kept),
+            None => self.permit = Some(kept),
+        }
+    }
+
     fn refused(
         &mut self,
         one: &Wanted,
@@ -222,6 +297,28 @@ impl Read {
         self.failed = true;
         part.with_error_code(code.code())
     }
+}
+
+/// A partition's ends without its records, from memory if they can be right.
+async fn ends(
+    broker: &Broker,
+    one: &Wanted,
+    partition: TopicPartition,
+) -> Result<Fetched, ReadError> {
+    let holds = |ends: &Watermarks| (ends.log_start..=ends.high_watermark).contains(&one.offset);
+    let watermarks = match broker.reader.last_known(partition).filter(holds) {
+        Some(known) => known,
+        None => broker.reader.watermarks(partition).await?,
+    };
+    if !holds(&watermarks) {
+        let Watermarks { log_start, high_watermark } = watermarks;
+        return Err(ReadError::OutOfRange { offset: one.offset, log_start, high_watermark });
+    }
+    Ok(Fetched { watermarks, batches: Vec::new(), records: 0 })
+}
+
+fn length(batches: &[Bytes]) -> usize {
+    batches.iter().map(Bytes::len).sum()
 }
 
 fn with_ends(part: PartitionData, ends: Watermarks) -> PartitionData {

@@ -7,6 +7,7 @@ mod clients;
 mod connection;
 mod hot_path;
 mod ledger;
+mod memory;
 mod server;
 mod topics;
 mod tracing;

@@ -49,11 +49,26 @@ impl Server {
         config: BrokerConfig,
         requests: Requests,
     ) -> Self {
+        Self::launch(metadata, config, requests, 64 << 20).await
+    }
+
+    /// With a cache of `cache` bytes. A block larger than half of that is never in it.
+    pub async fn cached(cache: u64, config: BrokerConfig) -> Self {
+        let metadata = Arc::new(SqliteStore::in_memory().await.unwrap());
+        Self::launch(metadata, config, Requests::untraced(), cache).await
+    }
+
+    async fn launch(
+        metadata: Arc<dyn MetadataStore>,
+        config: BrokerConfig,
+        requests: Requests,
+        cache: u64,
+    ) -> Self {
         let (declare, seen) = in_memory();
         let instruments = Instruments::declare(&declare);
         let faults = Faults::none();
         let store = Arc::new(FaultStore::new(MemoryStore::new(), faults.clone()));
-        let cache = Cache::new(64 << 20, &instruments.cache);
+        let cache = Cache::new(cache, &instruments.cache);
         let partitions = Partitions::new();
         let writer = WriterPool::start(
             WriterConfig::local(1),
