@@ -13,11 +13,14 @@ use tokio_util::task::TaskTracker;
 /// How long accepting pauses when the process has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long the end of the registration may take; it runs out by itself.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// Serves Kafka clients on `listener` until `shutdown` is cancelled and the requests under way are
 /// answered, or the drain's time is over.
 ///
 /// The agent is registered before the first connection is accepted, and its registration ends
-/// before the drain begins.
+/// while the drain begins.
 ///
 /// # Errors
 /// The agent cannot register, or the listener has no address. A failing connection ends alone.
@@ -41,16 +44,33 @@ pub async fn serve(
         () = keep_fresh(&broker, port) => {}
     }
     drop(listener);
-    if let Err(error) = broker.metadata.remove_agent(broker.config.incarnation).await {
-        tracing::warn!(%error, "the agent's registration could not be ended; it will run out");
+    tokio::join!(deregister(&broker), drain(&broker, &abort, &tasks));
+    Ok(())
+}
+
+/// Ends the agent's registration, so that clients stop being told of it.
+async fn deregister(broker: &Broker) {
+    let removing = broker.metadata.remove_agent(broker.config.incarnation);
+    match tokio::time::timeout(FAREWELL, removing).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the agent's registration could not be ended; it will run out");
+        }
+        Err(_) => tracing::warn!(
+            within = ?FAREWELL,
+            "the agent's registration was not ended in time; it will run out"
+        ),
     }
+}
+
+/// Waits for the requests under way, no longer than the drain may take.
+async fn drain(broker: &Broker, abort: &CancellationToken, tasks: &TaskTracker) {
     tasks.close();
     if tokio::time::timeout(broker.config.drain_timeout, tasks.wait()).await.is_err() {
         tracing::warn!(left = tasks.len(), "requests were cut off by the end of the drain");
         abort.cancel();
         tasks.wait().await;
     }
-    Ok(())
 }
 
 async fn accept(
@@ -114,11 +134,10 @@ async fn keep_fresh(broker: &Broker, port: u16) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let fresh = async {
-            broker.register(port).await?;
-            broker.refresh().await
-        };
-        if let Err(error) = fresh.await {
+        if let Err(error) = broker.register(port).await {
+            tracing::warn!(%error, "the agent's registration could not be renewed");
+        }
+        if let Err(error) = broker.refresh().await {
             tracing::warn!(%error, "topics and agents could not be read; the last reading stays");
         }
     }
