@@ -302,10 +302,18 @@ impl Requests {
             // The connection may be ending: then nobody waits for the answer.
             let _ = self.queue.send(answer);
         }
-        let abort = self.abort.clone();
+        let (abort, queue) = (self.abort.clone(), self.queue.downgrade());
         self.tasks.spawn(async move {
             let Some(Some(reply)) = abort.run_until_cancelled(reply).await else { return };
             if wanted.silent {
+                if reply.outcome == RequestOutcome::Error
+                    && let Some(queue) = queue.upgrade()
+                {
+                    // The end of the connection is all that such a client can notice.
+                    tracing::debug!("a connection is closed: a request with acks=0 failed");
+                    let (_, never) = oneshot::channel();
+                    let _ = queue.send(never);
+                }
                 return answering.settle(reply.outcome);
             }
             let _ = ready.send(Answer {

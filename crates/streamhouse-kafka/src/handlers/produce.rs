@@ -62,8 +62,7 @@ pub(crate) async fn handle(
 ) -> Reply {
     let Context { broker, version, arrival, ids, gone, tasks, abort, .. } = context;
     let silent = request.acks == 0;
-    let wait = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
-    let deadline = Instant::from_std(arrival.at) + wait.min(broker.config.max_wait);
+    let deadline = Instant::from_std(arrival.at) + wait(&request, broker.config.max_wait);
     let names: Vec<_> = request.topic_data.iter().map(|topic| text(topic.name.as_str())).collect();
     let parts = plan(&broker, request).await;
     let batches =
@@ -90,6 +89,14 @@ pub(crate) async fn handle(
         attempt.settle(failed);
     }
     Reply::new(response, failed)
+}
+
+/// How long the outcomes are waited for: as long as the client does, if it says so.
+fn wait(request: &ProduceRequest, longest: Duration) -> Duration {
+    match u64::try_from(request.timeout_ms) {
+        Ok(timeout @ 1..) if request.acks != 0 => Duration::from_millis(timeout).min(longest),
+        _ => longest,
+    }
 }
 
 /// Finds the topics and validates the batches.

@@ -100,7 +100,12 @@ async fn at_most_64_requests_of_a_connection_are_under_way() {
     server.faults.queue(Operation::Put, [Fault::Hold]);
     let request = produce("orders", 0, -1, BatchSpec::new(1).encode());
     let one = frame(&request, 9, 7);
-    wire.send_raw(&one.repeat(200)).await;
+    wire.send_raw(&one).await;
+    crate::server::eventually("the PUT", || {
+        (server.faults.calls(Operation::Put) == 1).then_some(())
+    })
+    .await;
+    wire.send_raw(&one.repeat(199)).await;
     // The first is held: 64 have been taken from the socket, and what the read-ahead holds.
     let taken = |server: &Server| server.count("streamhouse.kafka.bytes", &[("direction", "in")]);
     let before = frame(&metadata(&["orders"]), 9, 1).len() as u64;
@@ -211,15 +216,12 @@ async fn acks_0_is_not_answered_and_takes_the_same_way() {
     for _ in 0..3 {
         wire.send(&produce("orders", 0, 0, BatchSpec::new(5).encode()), 9).await;
     }
-    wire.send(&produce("nowhere", 0, 0, BatchSpec::new(5).encode()), 9).await;
     let answer: ProduceResponse =
         wire.ask(&produce("orders", 0, 1, BatchSpec::new(5).encode()), 9).await;
     assert_eq!(answer.responses[0].partition_responses[0].base_offset, 15);
     assert_eq!(server.counted("streamhouse.producer.records", &[], 20).await, 20);
     let labels = [("api", "produce"), ("outcome", "ok")];
     assert_eq!(server.counted(REQUESTS, &labels, 4).await, 4);
-    let unknown = [("topic", "<unknown>"), ("error", "unknown_topic")];
-    assert_eq!(server.count("streamhouse.producer.errors", &unknown), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,6 +8,8 @@ mod connection;
 mod hot_path;
 mod ledger;
 mod memory;
+mod outages;
+mod patience;
 mod server;
 mod topics;
 mod tracing;
