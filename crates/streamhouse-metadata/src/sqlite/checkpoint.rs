@@ -20,6 +20,7 @@ const IDLE: u32 = 5;
 pub(super) async fn run(mut connection: SqliteConnection, written: Arc<AtomicU64>, mut stop: Stop) {
     let mut seen = written.load(Ordering::Relaxed);
     let mut idle = IDLE;
+    let mut failing = false;
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -31,13 +32,14 @@ pub(super) async fn run(mut connection: SqliteConnection, written: Arc<AtomicU64
         let cut = if now != seen {
             seen = now;
             idle = 0;
-            checkpoint(&mut connection, "PRAGMA wal_checkpoint(PASSIVE)").await > LARGE
+            checkpoint(&mut connection, "PRAGMA wal_checkpoint(PASSIVE)", &mut failing).await
+                > LARGE
         } else {
             idle = idle.saturating_add(1);
             idle == IDLE
         };
         if cut {
-            checkpoint(&mut connection, "PRAGMA wal_checkpoint(TRUNCATE)").await;
+            checkpoint(&mut connection, "PRAGMA wal_checkpoint(TRUNCATE)", &mut failing).await;
         }
     }
     if let Err(error) = connection.close().await {
@@ -45,12 +47,23 @@ pub(super) async fn run(mut connection: SqliteConnection, written: Arc<AtomicU64
     }
 }
 
-/// Returns how many pages the log had.
-async fn checkpoint(connection: &mut SqliteConnection, statement: &'static str) -> i64 {
+/// Returns how many pages the log had. An outage is told once when it begins and once when it ends.
+async fn checkpoint(
+    connection: &mut SqliteConnection,
+    statement: &'static str,
+    failing: &mut bool,
+) -> i64 {
     match sqlx::query_as::<_, (i64, i64, i64)>(statement).fetch_one(connection).await {
-        Ok((_busy, pages, _done)) => pages,
+        Ok((_busy, pages, _done)) => {
+            if std::mem::take(failing) {
+                tracing::info!("metadata checkpoints succeed again");
+            }
+            pages
+        }
         Err(error) => {
-            tracing::warn!(%error, "metadata checkpoint failed; it is tried again");
+            if !std::mem::replace(failing, true) {
+                tracing::warn!(%error, "metadata checkpoints fail; they are tried every second");
+            }
             0
         }
     }
