@@ -21,6 +21,9 @@ const MAX_GROUP: usize = 64;
 /// The pause before an unavailable metadata store is asked again: from, to.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
 
+/// How often it is told that a commit is still in doubt.
+const TOLD: Duration = Duration::from_secs(30);
+
 /// A closed segment on its way into the object store, and who waits for it.
 #[derive(Debug)]
 pub(super) struct InFlight {
@@ -149,7 +152,10 @@ impl Committer {
         loop {
             let error = match timeout(config.commit_timeout, self.metadata.commit(segments)).await {
                 Ok(Ok(outcomes)) => return checked(outcomes.into_iter().map(Some), segments),
-                Ok(Err(MetadataError::InDoubt(_))) | Err(_) => return self.settle(segments).await,
+                Ok(Err(error @ MetadataError::InDoubt(_))) => {
+                    return self.settle(segments, error.to_string()).await;
+                }
+                Err(elapsed) => return self.settle(segments, elapsed.to_string()).await,
                 Ok(Err(error)) => error,
             };
             let retry = matches!(error, MetadataError::Unavailable(_));
@@ -164,13 +170,23 @@ impl Committer {
 
     /// Asks what became of a commit until the metadata store knows. No later commit can begin
     /// before: this is the only task that commits.
-    async fn settle(&self, segments: &[Segment]) -> Vec<Decision> {
-        tracing::warn!(segments = segments.len(), "the outcome of a commit is not known; asking");
+    async fn settle(&self, segments: &[Segment], error: String) -> Vec<Decision> {
+        let count = segments.len();
+        tracing::warn!(segments = count, %error, "the outcome of a commit is not known; asking");
+        let since = Instant::now();
+        let mut told: Option<Instant> = None;
         let mut pause = PAUSES.0;
         loop {
             let asked = timeout(self.shared.config.commit_timeout, self.metadata.settle(segments));
-            if let Ok(Ok(outcomes)) = asked.await {
-                return checked(outcomes.into_iter(), segments);
+            let error = match asked.await {
+                Ok(Ok(outcomes)) => return checked(outcomes.into_iter(), segments),
+                Ok(Err(error)) => error.to_string(),
+                Err(elapsed) => elapsed.to_string(),
+            };
+            if told.is_none_or(|at| at.elapsed() >= TOLD) {
+                told = Some(Instant::now());
+                let age_s = since.elapsed().as_secs();
+                tracing::warn!(segments = count, age_s, %error, "a commit is still in doubt");
             }
             sleep(pause).await;
             pause = (pause * 2).min(PAUSES.1);
