@@ -18,11 +18,20 @@ const ROWS: usize = 64;
 /// How long "there is nothing more" is believed before the metadata store is asked again: another
 /// agent may have appended.
 const END_IS_FRESH: Duration = Duration::from_millis(100);
+/// How many deleted topics are remembered, so that what is told of them late is not kept.
+const FORGOTTEN: usize = 1_024;
 
 /// The partitions that this agent has written or read. Cheap to clone; clones share.
 #[derive(Clone, Debug, Default)]
 pub struct Partitions {
-    slots: Arc<RwLock<HashMap<TopicPartition, Arc<Slot>>>>,
+    slots: Arc<RwLock<Slots>>,
+}
+
+#[derive(Debug, Default)]
+struct Slots {
+    of: HashMap<TopicPartition, Arc<Slot>>,
+    /// The topics forgotten last, and when.
+    forgotten: VecDeque<(TopicId, Instant)>,
 }
 
 #[derive(Debug, Default)]
@@ -50,7 +59,11 @@ impl Partitions {
     pub fn forget(&self, topic: TopicId) {
         let mut gone = Vec::new();
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
-        slots.retain(|partition, slot| {
+        if slots.forgotten.len() == FORGOTTEN {
+            slots.forgotten.pop_front();
+        }
+        slots.forgotten.push_back((topic, Instant::now()));
+        slots.of.retain(|partition, slot| {
             let stays = partition.topic != topic;
             if !stays {
                 gone.push(slot.clone());
@@ -73,7 +86,7 @@ impl Partitions {
     /// Takes note of `rows` that were just committed, and wakes who waits for them.
     pub(crate) fn committed(&self, partition: TopicPartition, rows: Vec<IndexRow>) {
         let Some(high_watermark) = rows.last().map(|row| row.next_offset) else { return };
-        let slot = self.slot_or_new(partition);
+        let Some(slot) = self.slot_or_new(partition, None) else { return };
         let mut known = slot.lock();
         for row in rows {
             known.push(row);
@@ -94,14 +107,14 @@ impl Partitions {
     ) {
         let Some(ends) = ends else {
             let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
-            let gone = slots.remove(&partition);
+            let gone = slots.of.remove(&partition);
             drop(slots);
             if let Some(slot) = gone {
                 slot.forget();
             }
             return;
         };
-        let slot = self.slot_or_new(partition);
+        let Some(slot) = self.slot_or_new(partition, Some(asked)) else { return };
         let mut known = slot.lock();
         let grew = known.high_watermark < Some(ends.high_watermark);
         known.log_start = known.log_start.max(Some(ends.log_start));
@@ -171,14 +184,19 @@ impl Partitions {
     }
 
     fn slot(&self, partition: TopicPartition) -> Option<Arc<Slot>> {
-        self.slots.read().unwrap_or_else(PoisonError::into_inner).get(&partition).cloned()
+        self.slots.read().unwrap_or_else(PoisonError::into_inner).of.get(&partition).cloned()
     }
 
-    fn slot_or_new(&self, partition: TopicPartition) -> Arc<Slot> {
-        self.slot(partition).unwrap_or_else(|| {
-            let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
-            slots.entry(partition).or_default().clone()
-        })
+    /// `None` for a topic that was forgotten, unless the metadata store told of it when it was
+    /// `asked` after that: then it was forgotten in error.
+    fn slot_or_new(&self, partition: TopicPartition, asked: Option<Instant>) -> Option<Arc<Slot>> {
+        if let Some(slot) = self.slot(partition) {
+            return Some(slot);
+        }
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        slots.forgotten.retain(|(topic, at)| *topic != partition.topic || asked <= Some(*at));
+        let gone = slots.forgotten.iter().any(|(topic, _)| *topic == partition.topic);
+        (!gone).then(|| slots.of.entry(partition).or_default().clone())
     }
 }
 
@@ -311,6 +329,31 @@ mod tests {
         partitions.forget(partition(0).topic);
         timeout(Duration::from_secs(1), wait).await.unwrap();
         assert!(partitions.last_known(partition(0)).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_told_late_of_a_forgotten_topic_is_not_kept() {
+        let partitions = Partitions::new();
+        let asked = Instant::now();
+        partitions.forget(partition(0).topic);
+        partitions.committed(partition(0), vec![row(0, 10)]);
+        partitions.learned(partition(0), ends(0, 10), asked);
+        assert!(partitions.slot(partition(0)).is_none());
+
+        // The store still has it: it was forgotten in error.
+        advance(Duration::from_millis(1)).await;
+        partitions.learned(partition(0), ends(0, 10), Instant::now());
+        partitions.committed(partition(0), vec![row(10, 20)]);
+        assert_eq!(partitions.last_known(partition(0)), ends(0, 20));
+    }
+
+    #[tokio::test]
+    async fn a_bounded_number_of_forgotten_topics_is_remembered() {
+        let partitions = Partitions::new();
+        for number in 0..FORGOTTEN as u128 + 5 {
+            partitions.forget(TopicId(Uuid::from_u128(number)));
+        }
+        assert_eq!(partitions.slots.read().unwrap().forgotten.len(), FORGOTTEN);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
