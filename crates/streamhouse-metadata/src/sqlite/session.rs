@@ -76,3 +76,60 @@ impl<'c> Session<'c> {
         Err(failure)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::SqliteStore;
+    use super::super::writer::Lane;
+    use crate::types::{Batch, BatchOutcome, Block, Rejection, Segment, SegmentId, TopicPartition};
+    use crate::{MetadataError, MetadataStore as _};
+    use ulid::Ulid;
+
+    fn segment(partition: TopicPartition) -> Segment {
+        let batch =
+            Batch { position: 0, length: 10, records: 1, max_timestamp_ms: 5, producer: None };
+        let block = Block {
+            partition,
+            position: 0,
+            length: 10,
+            crc: 0,
+            append_time_ms: 5,
+            batches: vec![batch],
+        };
+        let id = SegmentId(Ulid::generate());
+        Segment { id, object: id.to_string().into(), bytes: 10, blocks: vec![block] }
+    }
+
+    /// Lets SQLite refuse the COMMIT after the next.
+    async fn refuse_a_commit(store: &SqliteStore) {
+        let hook = store.write(Lane::Other, |session| {
+            Box::pin(async move {
+                let mut commits = 0;
+                let mut handle = session.connection.lock_handle().await.unwrap();
+                handle.set_commit_hook(move || {
+                    commits += 1;
+                    commits != 2
+                });
+                Ok(())
+            })
+        });
+        hook.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_commit_that_fails_inside_sqlite_is_in_doubt_and_settling_tells_the_truth() {
+        let store = SqliteStore::in_memory().await.unwrap();
+        let topic = store.create_topic("t", 1).await.unwrap();
+        let partition = TopicPartition { topic: topic.id, partition: 0 };
+        refuse_a_commit(&store).await;
+        let lost = [segment(partition)];
+        let error = store.commit(&lost).await.unwrap_err();
+        assert!(matches!(error, MetadataError::InDoubt(_)), "{error}");
+
+        assert_eq!(store.settle(&lost).await.unwrap(), vec![None]);
+        let stale = vec![vec![BatchOutcome::Rejected(Rejection::StaleSegment)]];
+        assert_eq!(store.commit(&lost).await.unwrap(), stale);
+        let next = store.commit(&[segment(partition)]).await.unwrap();
+        assert_eq!(next, vec![vec![BatchOutcome::Committed(0)]]);
+    }
+}
