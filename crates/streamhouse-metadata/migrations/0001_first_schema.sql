@@ -25,6 +25,8 @@ CREATE TABLE partitions (
     partition      INTEGER NOT NULL,
     log_start      INTEGER NOT NULL,
     high_watermark INTEGER NOT NULL,
+    -- The greatest timestamp of its records; -1 while none has one.
+    max_timestamp_ms INTEGER NOT NULL,
     UNIQUE (topic, partition)
 ) STRICT;
 
@@ -60,6 +62,9 @@ CREATE TABLE runs (
     position         INTEGER NOT NULL,
     length           INTEGER NOT NULL,
     max_timestamp_ms INTEGER NOT NULL,
+    -- The greatest timestamp from the partition's first run up to this one. It never falls from
+    -- run to run, so the key finds times by halving: no index of times is to be written.
+    reached_ms       INTEGER NOT NULL,
     append_time_ms   INTEGER NOT NULL,
     PRIMARY KEY (partition, base_offset)
 ) STRICT;

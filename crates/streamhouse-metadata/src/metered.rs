@@ -122,6 +122,10 @@ impl<S: MetadataStore> MetadataStore for Metered<S> {
         self.measure(MetadataOperation::Locate, call).await
     }
 
+    async fn max_timestamp(&self, partition: TopicPartition) -> Result<Option<i64>, MetadataError> {
+        self.measure(MetadataOperation::Locate, self.store.max_timestamp(partition)).await
+    }
+
     async fn watermarks(
         &self,
         partitions: &[TopicPartition],

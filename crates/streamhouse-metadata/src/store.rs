@@ -45,6 +45,10 @@ pub trait MetadataStore: fmt::Debug + Send + Sync + 'static {
         timestamp_ms: i64,
     ) -> Result<Option<IndexRow>, MetadataError>;
 
+    /// The greatest timestamp of a partition's records, in milliseconds; `None` when none has one,
+    /// and for a partition that does not exist.
+    async fn max_timestamp(&self, partition: TopicPartition) -> Result<Option<i64>, MetadataError>;
+
     /// The ends of partitions, `None` for one that does not exist.
     async fn watermarks(
         &self,

@@ -87,7 +87,8 @@ async fn one(
             Ok(end(ends.log_start))
         }
         MAX_TIMESTAMP if version >= WITH_MAX_TIMESTAMP => {
-            let Some(greatest) = greatest(broker, partition).await.map_err(read)? else {
+            let greatest = broker.metadata.max_timestamp(partition).await;
+            let Some(greatest) = greatest.map_err(|error| read(error.into()))? else {
                 return Ok(None);
             };
             let found = broker.reader.batch_at_time(partition, greatest).await.map_err(read)?;
@@ -116,35 +117,6 @@ async fn searched(
         Ok(Ok(None) | Err(_)) => Ok(Some(claimed)),
         Err(_) => Err((ConsumeError::Corrupt, Code::UnknownServerError)),
     }
-}
-
-/// The greatest timestamp in a partition: the last at which there still is a batch.
-///
-/// Steps double until nothing is found, then halve: a few dozen look-ups, whatever is stored.
-async fn greatest(broker: &Broker, partition: TopicPartition) -> Result<Option<i64>, ReadError> {
-    let at = |timestamp| broker.metadata.locate_time(partition, timestamp);
-    let Some(row) = at(0).await? else { return Ok(None) };
-    let (mut low, mut step) = (row.max_timestamp_ms, 1i64);
-    let mut high = loop {
-        let next = low.saturating_add(step);
-        match at(next).await? {
-            Some(row) => low = row.max_timestamp_ms.max(next),
-            None => break next,
-        }
-        if next == i64::MAX {
-            return Ok(Some(low));
-        }
-        step = step.saturating_mul(2);
-    };
-    // Invariant: there is a batch at `low`, none at `high`.
-    while high - low > 1 {
-        let middle = low + (high - low) / 2;
-        match at(middle).await? {
-            Some(row) => low = row.max_timestamp_ms.max(middle),
-            None => high = middle,
-        }
-    }
-    Ok(Some(low))
 }
 
 fn response(

@@ -76,6 +76,10 @@ impl MetadataStore for Registry {
         self.inner.locate_time(partition, time).await
     }
 
+    async fn max_timestamp(&self, partition: TopicPartition) -> Result<Option<i64>> {
+        self.inner.max_timestamp(partition).await
+    }
+
     async fn watermarks(&self, partitions: &[TopicPartition]) -> Result<Vec<Option<Watermarks>>> {
         self.inner.watermarks(partitions).await
     }

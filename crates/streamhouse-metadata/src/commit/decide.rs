@@ -22,6 +22,7 @@ pub(crate) struct PartitionState {
     /// Its key in the store.
     pub(crate) id: i64,
     pub(crate) high_watermark: i64,
+    pub(crate) max_timestamp_ms: i64,
 }
 
 /// What is stored about producers: their state by partition key and producer id, and the lowest
@@ -53,6 +54,8 @@ pub(crate) struct NewRun {
     pub(crate) position: u32,
     pub(crate) length: u32,
     pub(crate) max_timestamp_ms: i64,
+    /// The greatest timestamp of the partition up to here.
+    pub(crate) reached_ms: i64,
     pub(crate) append_time_ms: i64,
 }
 
@@ -72,8 +75,8 @@ pub(crate) struct NewSegment {
 pub(crate) struct Decision {
     pub(crate) outcomes: Vec<Vec<BatchOutcome>>,
     pub(crate) segments: Vec<NewSegment>,
-    /// The new high watermarks by partition key.
-    pub(crate) high_watermarks: BTreeMap<i64, i64>,
+    /// The new high watermarks and greatest timestamps by partition key.
+    pub(crate) ends: BTreeMap<i64, (i64, i64)>,
     /// The new producer states by partition key and producer id.
     pub(crate) sequences: BTreeMap<(i64, i64), ProducerState>,
 }
@@ -141,7 +144,7 @@ impl Deciding {
             outcomes.extend(block.batches.iter().map(|_| unknown));
             return Ok(());
         };
-        let mut high_watermark = partition.high_watermark;
+        let PartitionState { mut high_watermark, mut max_timestamp_ms, .. } = partition;
         // The run that the next batch may extend, while the bytes have no gap.
         let mut open: Option<NewRun> = None;
         for batch in &block.batches {
@@ -149,21 +152,26 @@ impl Deciding {
             outcomes.push(outcome);
             let BatchOutcome::Committed(offset) = outcome else { continue };
             high_watermark = next_offset(offset, batch.records)?;
+            max_timestamp_ms = max_timestamp_ms.max(batch.max_timestamp_ms);
             match &mut open {
                 Some(run) if run.position.checked_add(run.length) == Some(batch.position) => {
                     run.next_offset = high_watermark;
                     run.length = run.length.saturating_add(batch.length);
                     run.max_timestamp_ms = run.max_timestamp_ms.max(batch.max_timestamp_ms);
+                    run.reached_ms = max_timestamp_ms;
                 }
-                _ => runs.extend(open.replace(begin(partition.id, offset, block, batch)?)),
+                _ => {
+                    let mut run = begin(partition.id, offset, block, batch)?;
+                    run.reached_ms = max_timestamp_ms;
+                    runs.extend(open.replace(run));
+                }
             }
         }
         runs.extend(open);
         if high_watermark != partition.high_watermark {
-            self.state
-                .partitions
-                .insert(block.partition, PartitionState { high_watermark, ..partition });
-            self.decision.high_watermarks.insert(partition.id, high_watermark);
+            let after = PartitionState { high_watermark, max_timestamp_ms, ..partition };
+            self.state.partitions.insert(block.partition, after);
+            self.decision.ends.insert(partition.id, (high_watermark, max_timestamp_ms));
         }
         Ok(())
     }
@@ -210,6 +218,7 @@ fn begin(
         position: batch.position,
         length: batch.length,
         max_timestamp_ms: batch.max_timestamp_ms,
+        reached_ms: batch.max_timestamp_ms,
         append_time_ms: block.append_time_ms,
     })
 }

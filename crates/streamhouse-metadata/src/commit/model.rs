@@ -83,14 +83,22 @@ struct Stored {
 
 impl Stored {
     fn new() -> Self {
-        let partition =
-            |one| (at(one), PartitionState { id: i64::from(one) + 100, high_watermark: 0 });
+        let partition = |one| {
+            (
+                at(one),
+                PartitionState {
+                    id: i64::from(one) + 100,
+                    high_watermark: 0,
+                    max_timestamp_ms: -1,
+                },
+            )
+        };
         let partitions = (0..PARTITIONS).map(partition).collect();
         Self { state: State { partitions, ..State::default() }, runs: BTreeMap::new() }
     }
 
     fn commit(&mut self, segments: &[Segment]) -> Vec<Vec<BatchOutcome>> {
-        let Decision { outcomes, segments: new, high_watermarks, sequences } =
+        let Decision { outcomes, segments: new, ends, sequences } =
             decide(self.state.clone(), segments).unwrap();
         for one in new {
             let text = encode(&segments[one.place], &outcomes[one.place]);
@@ -102,8 +110,8 @@ impl Stored {
             }
         }
         for partition in self.state.partitions.values_mut() {
-            if let Some(end) = high_watermarks.get(&partition.id) {
-                partition.high_watermark = *end;
+            if let Some(end) = ends.get(&partition.id) {
+                (partition.high_watermark, partition.max_timestamp_ms) = *end;
             }
         }
         self.state.sequences.states.extend(sequences);

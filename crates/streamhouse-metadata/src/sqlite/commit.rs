@@ -94,20 +94,20 @@ async fn read_partitions(
         .collect();
     // CROSS JOIN keeps the order: one look-up per row asked for, never a scan.
     let select = "SELECT asked.key, partitions.id, partitions.high_watermark,
-            sequences.epoch, sequences.batches, producers.epoch
+            partitions.max_timestamp_ms, sequences.epoch, sequences.batches, producers.epoch
         FROM jsonb_each(?1) AS asked
         CROSS JOIN partitions
             ON partitions.topic = asked.value ->> 0 AND partitions.partition = asked.value ->> 1
         LEFT JOIN sequences
             ON sequences.partition = partitions.id AND sequences.producer = asked.value ->> 2
         LEFT JOIN producers ON producers.id = asked.value ->> 2";
-    type Row = (i64, i64, i64, Option<i16>, Option<String>, Option<i16>);
+    type Row = (i64, i64, i64, i64, Option<i16>, Option<String>, Option<i16>);
     for row in session.rows(query_as::<_, Row>(select).bind(json(&rows)?)).await? {
-        let (key, id, high_watermark, epoch, batches, min_epoch) = row;
+        let (key, id, high_watermark, max_timestamp_ms, epoch, batches, min_epoch) = row;
         let Some((at, producer)) = usize::try_from(key).ok().and_then(|key| asked.get(key)) else {
             continue;
         };
-        state.partitions.insert(*at, PartitionState { id, high_watermark });
+        state.partitions.insert(*at, PartitionState { id, high_watermark, max_timestamp_ms });
         let Some(producer) = *producer else { continue };
         if let Some(min_epoch) = min_epoch {
             state.sequences.min_epochs.insert(producer, min_epoch);
@@ -164,18 +164,19 @@ async fn write_runs(session: &mut Session<'_>, decision: &Decision) -> Result<()
                 (
                     (run.partition, run.base_offset, run.next_offset, id.clone()),
                     (run.block_position, run.block_length, run.block_crc),
-                    (run.position, run.length, run.max_timestamp_ms, run.append_time_ms),
+                    (run.position, run.length),
+                    (run.max_timestamp_ms, run.reached_ms, run.append_time_ms),
                 )
             })
         })
-        .map(|((a, b, c, d), (e, f, g), (h, i, j, k))| (a, b, c, d, e, f, g, h, i, j, k))
+        .map(|((a, b, c, d), (e, f, g), (h, i), (j, k, l))| (a, b, c, d, e, f, g, h, i, j, k, l))
         .collect();
     if rows.is_empty() {
         return Ok(());
     }
     let insert = "INSERT INTO runs SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3,
             value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8, value ->> 9,
-            value ->> 10
+            value ->> 10, value ->> 11
         FROM jsonb_each(?1)";
     session.run(query(insert).bind(json(&rows)?)).await?;
     Ok(())
@@ -185,9 +186,10 @@ async fn write_partitions(
     session: &mut Session<'_>,
     decision: &Decision,
 ) -> Result<(), MetadataError> {
-    if !decision.high_watermarks.is_empty() {
-        let rows: Vec<_> = decision.high_watermarks.iter().collect();
-        let update = "UPDATE partitions SET high_watermark = risen.value ->> 1
+    if !decision.ends.is_empty() {
+        let rows: Vec<_> = decision.ends.iter().map(|(id, (end, time))| (id, end, time)).collect();
+        let update = "UPDATE partitions SET high_watermark = risen.value ->> 1,
+                max_timestamp_ms = risen.value ->> 2
             FROM jsonb_each(?1) AS risen WHERE partitions.id = risen.value ->> 0";
         session.run(query(update).bind(json(&rows)?)).await?;
     }

@@ -102,22 +102,51 @@ pub(super) async fn locate(
     Ok(located)
 }
 
+/// Halves the range of offsets that holds the answer: within `low..high`, or at `high`, whose row
+/// has reached the time. Two look-ups for each halving, whatever is stored; none when the time
+/// lies past the end.
+const LOCATE_TIME: &str = "
+    WITH RECURSIVE search (place, low, high) AS (
+        SELECT id, log_start, high_watermark FROM partitions
+        WHERE topic = ?1 AND partition = ?2 AND max_timestamp_ms >= ?3
+        UNION ALL
+        SELECT place, iif(reached_ms >= ?3, low, next_offset), iif(reached_ms >= ?3, base_offset, high)
+        FROM search CROSS JOIN runs ON runs.partition = place
+            AND base_offset = (SELECT max(base_offset) FROM runs AS before
+                WHERE before.partition = place AND before.base_offset <= low + (high - low) / 2)
+        WHERE low < high
+    )
+    SELECT object, runs.* FROM search
+        -- What was reached before the log start says nothing: then the rows after it decide.
+        CROSS JOIN runs ON runs.partition = place
+            AND runs.base_offset = (SELECT base_offset FROM runs AS later
+                WHERE later.partition = place AND later.base_offset >= high
+                    AND later.max_timestamp_ms >= ?3
+                ORDER BY later.base_offset LIMIT 1)
+        CROSS JOIN segments ON segments.id = runs.segment
+    WHERE low >= high";
+
 pub(super) async fn locate_time(
     session: &mut Session<'_>,
     partition: TopicPartition,
     timestamp_ms: i64,
 ) -> Result<Option<IndexRow>, MetadataError> {
-    let select = "SELECT object, runs.* FROM partitions
-        CROSS JOIN runs ON runs.partition = partitions.id
-        CROSS JOIN segments ON segments.id = runs.segment
-        WHERE partitions.topic = ?1 AND partitions.partition = ?2
-            AND next_offset > log_start AND max_timestamp_ms >= ?3
-        ORDER BY base_offset LIMIT 1";
-    let select = query_as::<_, Stored>(select)
+    let select = query_as::<_, Stored>(LOCATE_TIME)
         .bind(partition.topic.to_string())
         .bind(partition.partition)
         .bind(timestamp_ms);
     Ok(session.first(select).await?.map(|row| row.0))
+}
+
+pub(super) async fn max_timestamp(
+    session: &mut Session<'_>,
+    partition: TopicPartition,
+) -> Result<Option<i64>, MetadataError> {
+    let select = "SELECT max_timestamp_ms FROM partitions
+        WHERE topic = ?1 AND partition = ?2 AND max_timestamp_ms >= 0";
+    let select =
+        query_as::<_, (i64,)>(select).bind(partition.topic.to_string()).bind(partition.partition);
+    Ok(session.first(select).await?.map(|(time,)| time))
 }
 
 pub(super) async fn watermarks(
@@ -137,4 +166,84 @@ pub(super) async fn watermarks(
         *slot = Some(Watermarks { log_start, high_watermark });
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Batch, Block, Segment, SegmentId};
+    use crate::{MetadataStore as _, SqliteStore};
+    use sqlx::ConnectOptions as _;
+    use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// A partition whose `runs` rows have the times 0, 1, 2, …
+    async fn filled(runs: u32) -> (SqliteStore, TopicPartition) {
+        let store = SqliteStore::in_memory().await.unwrap();
+        let topic = store.create_topic("t", 1).await.unwrap();
+        let partition = TopicPartition { topic: topic.id, partition: 0 };
+        let block = |number: u32| Block {
+            partition,
+            position: u64::from(number),
+            length: 1,
+            crc: 0,
+            append_time_ms: 0,
+            batches: vec![Batch {
+                position: 0,
+                length: 1,
+                records: 1,
+                max_timestamp_ms: number.into(),
+                producer: None,
+            }],
+        };
+        let id = SegmentId(ulid::Ulid::generate());
+        let blocks = (0..runs).map(block).collect();
+        let bytes = runs.into();
+        store.commit(&[Segment { id, object: "o".into(), bytes, blocks }]).await.unwrap();
+        (store, partition)
+    }
+
+    async fn counted(store: &SqliteStore) -> (SqliteConnection, Arc<AtomicU64>) {
+        let options = SqliteConnectOptions::new().filename(store.path());
+        let mut connection = options.connect().await.unwrap();
+        let operations = Arc::<AtomicU64>::default();
+        let count = operations.clone();
+        connection.lock_handle().await.unwrap().set_progress_handler(1, move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            true
+        });
+        (connection, operations)
+    }
+
+    /// How many operations SQLite's machine takes to find `time`.
+    async fn work(store: &SqliteStore, partition: TopicPartition, time: i64) -> u64 {
+        let (mut connection, operations) = counted(store).await;
+        let statements = Arc::default();
+        let mut session = Session::new(&mut connection, &statements);
+        let found = locate_time(&mut session, partition, time).await.unwrap();
+        let greatest = max_timestamp(&mut session, partition).await.unwrap().unwrap();
+        assert_eq!(found.map(|row| row.base_offset), (time <= greatest).then_some(time));
+        operations.load(Ordering::Relaxed)
+    }
+
+    #[tokio::test]
+    async fn no_question_of_time_scans_the_rows() {
+        let (store, partition) = filled(10_000).await;
+        let (small, of_small) = filled(10).await;
+        let ends = work(&store, partition, 10_000).await;
+        assert_eq!(ends, work(&small, of_small, 10).await, "past the end");
+        for time in [0, 1, 5_000, 9_998, 9_999] {
+            let operations = work(&store, partition, time).await;
+            assert!(operations < 2_000, "time {time}: {operations} operations");
+        }
+
+        let (mut connection, _) = counted(&store).await;
+        let moved = sqlx::query("UPDATE partitions SET log_start = 5000");
+        moved.execute(&mut connection).await.unwrap();
+        for (time, offset) in [(0, 5_000), (5_000, 5_000), (5_001, 5_001)] {
+            let row = store.locate_time(partition, time).await.unwrap().unwrap();
+            assert_eq!(row.base_offset, offset, "time {time}");
+        }
+    }
 }

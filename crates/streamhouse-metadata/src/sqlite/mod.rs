@@ -162,6 +162,10 @@ impl MetadataStore for SqliteStore {
             .await
     }
 
+    async fn max_timestamp(&self, partition: TopicPartition) -> Result<Option<i64>, MetadataError> {
+        self.read(move |session| Box::pin(index::max_timestamp(session, partition))).await
+    }
+
     async fn watermarks(
         &self,
         partitions: &[TopicPartition],

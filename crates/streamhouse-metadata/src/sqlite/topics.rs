@@ -46,8 +46,8 @@ async fn add_partitions(
 ) -> Result<(), MetadataError> {
     let insert = "WITH RECURSIVE added (partition) AS
             (SELECT ?2 UNION ALL SELECT partition + 1 FROM added WHERE partition + 1 < ?3)
-        INSERT INTO partitions (topic, partition, log_start, high_watermark)
-        SELECT ?1, partition, 0, 0 FROM added";
+        INSERT INTO partitions (topic, partition, log_start, high_watermark, max_timestamp_ms)
+        SELECT ?1, partition, 0, 0, -1 FROM added";
     session.run(query(insert).bind(topic.to_string()).bind(from).bind(to)).await?;
     Ok(())
 }

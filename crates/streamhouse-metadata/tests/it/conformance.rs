@@ -281,6 +281,7 @@ async fn rows_are_found_from_any_offset_and_bounded_by_bytes(store: Store) {
 async fn the_first_row_of_a_time_is_found(store: Store) {
     let topic = store.create_topic("t", 1).await.unwrap();
     let a = at(&topic, 0);
+    assert_eq!(store.max_timestamp(a).await.unwrap(), None);
     for time in [100, 300, 200, 400] {
         let one = streamhouse_metadata::Batch { max_timestamp_ms: time, ..batch(1) };
         append(&*store, a, vec![one]).await;
@@ -290,6 +291,8 @@ async fn the_first_row_of_a_time_is_found(store: Store) {
         assert_eq!(row.base_offset, offset, "time {time}");
     }
     assert_eq!(store.locate_time(a, 401).await.unwrap(), None);
+    assert_eq!(store.max_timestamp(a).await.unwrap(), Some(400));
+    assert_eq!(store.max_timestamp(at(&topic, 5)).await.unwrap(), None);
     assert_eq!(store.locate_time(at(&topic, 5), 0).await.unwrap(), None);
 }
 

@@ -159,6 +159,10 @@ impl MetadataStore for FaultMetadata {
         self.inner.locate_time(partition, timestamp_ms).await
     }
 
+    async fn max_timestamp(&self, partition: TopicPartition) -> Result<Option<i64>, MetadataError> {
+        self.inner.max_timestamp(partition).await
+    }
+
     async fn watermarks(
         &self,
         partitions: &[TopicPartition],
