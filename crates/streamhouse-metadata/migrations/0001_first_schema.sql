@@ -43,9 +43,12 @@ CREATE TABLE segments (
     bytes    INTEGER NOT NULL,
     -- How many index rows lie in the object.
     refs     INTEGER NOT NULL,
-    -- What the commit answered, so that it can be repeated.
-    outcomes TEXT
+    -- What the commit answered, so that it can be repeated for a day.
+    outcomes TEXT,
+    committed_ms INTEGER
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX answered ON segments (committed_ms) WHERE outcomes IS NOT NULL;
 
 -- A row is one run of consecutive accepted batches of one partition, within one block. It keeps its
 -- rowid: the rows of a commit then lie together at the table's end, and only the small entries of

@@ -145,8 +145,9 @@ async fn write_segments(
         let outcomes = encode(&segments[one.place], &decision.outcomes[one.place]);
         rows.push((one.id.to_string(), &*one.object, one.bytes, one.runs.len(), outcomes));
     }
-    let insert = "INSERT INTO segments (id, state, object, bytes, refs, outcomes)
-        SELECT value ->> 0, 'live', value ->> 1, value ->> 2, value ->> 3, value ->> 4
+    let insert = "INSERT INTO segments (id, state, object, bytes, refs, outcomes, committed_ms)
+        SELECT value ->> 0, 'live', value ->> 1, value ->> 2, value ->> 3, value ->> 4,
+            CAST(unixepoch('subsec') * 1000 AS INTEGER)
         FROM jsonb_each(?1)";
     session.run(query(insert).bind(json(&rows)?)).await?;
     let update = "UPDATE store SET objects = objects + ?1, bytes = bytes + ?2";

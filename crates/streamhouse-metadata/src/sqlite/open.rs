@@ -32,11 +32,19 @@ pub struct SqliteOptions {
     /// Whether a commit is synced to disk before it is answered. Default true; without, a loss of
     /// power loses acknowledged records.
     pub durable: bool,
+    /// After how long without a batch an idempotent producer is forgotten in a partition, by the
+    /// store's clock; it may take up to ten minutes longer. Default 7 days.
+    pub producer_expiry: Duration,
 }
 
 impl Default for SqliteOptions {
     fn default() -> Self {
-        Self { readers: 4, busy_timeout: Duration::from_secs(5), durable: true }
+        Self {
+            readers: 4,
+            busy_timeout: Duration::from_secs(5),
+            durable: true,
+            producer_expiry: Duration::from_secs(7 * 86_400),
+        }
     }
 }
 
@@ -97,7 +105,7 @@ pub(super) async fn open(
     let writer =
         Writer::start(connection, statements.clone(), written.clone(), stopped.clone(), keep);
     tokio::spawn(checkpoint::run(checkpointer, written, stopped.clone()));
-    tokio::spawn(sweep::run(writer.clone(), doomed.clone(), stopped));
+    tokio::spawn(sweep::run(writer.clone(), doomed.clone(), options.producer_expiry, stopped));
     // What was deleted before the last stop may not be swept yet.
     doomed.notify_one();
     let inner = Inner {

@@ -1,5 +1,5 @@
-//! The sweeper: it removes the rows of deleted partitions in small steps, so that no producer
-//! waits for the deletion of a large topic.
+//! The sweeper: it removes what is no longer needed in small steps, so that no producer waits for
+//! the deletion of a large topic.
 
 use super::session::Session;
 use super::writer::{Lane, Stop, Writer, stopped};
@@ -14,33 +14,99 @@ use tokio::sync::Notify;
 const STEP: i64 = 500;
 /// How long to wait after a failure.
 const PAUSE: Duration = Duration::from_secs(5);
+/// The pause between two looks for what has expired: at least, at most.
+const SHORTEST: Duration = Duration::from_millis(10);
+const PERIOD: Duration = Duration::from_secs(600);
+/// For how long a commit can be repeated or settled with its first answer.
+const ANSWERS_MS: i64 = 86_400_000;
 
-/// Sweeps whenever `doomed` wakes it, until `stop`.
-pub(super) async fn run(writer: Writer, doomed: Arc<Notify>, mut stop: Stop) {
+/// Works until `stop`.
+pub(super) async fn run(
+    writer: Writer,
+    doomed: Arc<Notify>,
+    producer_expiry: Duration,
+    mut stop: Stop,
+) {
+    tokio::select! {
+        () = stopped(&mut stop) => {}
+        () = sweep(&writer, &doomed) => {}
+        () = expire(&writer, producer_expiry) => {}
+    }
+}
+
+/// Sweeps deleted partitions whenever `doomed` wakes it.
+async fn sweep(writer: &Writer, doomed: &Notify) {
     loop {
-        tokio::select! {
-            () = stopped(&mut stop) => return,
-            () = doomed.notified() => {}
-        }
+        doomed.notified().await;
         loop {
-            let step = writer.transact(Lane::Other, |session| Box::pin(step(session)));
-            let more = tokio::select! {
-                () = stopped(&mut stop) => return,
-                more = step => more,
-            };
-            match more {
+            match writer.transact(Lane::Other, |session| Box::pin(step(session))).await {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {
                     tracing::warn!(%error, "sweeping deleted partitions failed; it is tried again");
-                    tokio::select! {
-                        () = stopped(&mut stop) => return,
-                        () = tokio::time::sleep(PAUSE) => {}
-                    }
+                    tokio::time::sleep(PAUSE).await;
                 }
             }
         }
     }
+}
+
+/// Forgets idle producers and old answers, every now and then.
+async fn expire(writer: &Writer, producer_expiry: Duration) {
+    let idle_ms = i64::try_from(producer_expiry.as_millis()).unwrap_or(i64::MAX);
+    loop {
+        tokio::time::sleep(producer_expiry.clamp(SHORTEST, PERIOD)).await;
+        if let Err(error) = expire_once(writer, idle_ms).await {
+            tracing::warn!(%error, "expiring producers and answers failed; it is tried again");
+        }
+    }
+}
+
+async fn expire_once(writer: &Writer, idle_ms: i64) -> Result<(), MetadataError> {
+    let mut from = Some((i64::MIN, i64::MIN));
+    while let Some(after) = from {
+        from = writer
+            .transact(Lane::Other, move |session| {
+                Box::pin(expire_producers(session, after, idle_ms))
+            })
+            .await?;
+    }
+    while writer.transact(Lane::Other, |session| Box::pin(trim_answers(session))).await? {}
+    Ok(())
+}
+
+/// Looks at the next producer states after `after`, and removes those that are idle. Returns where
+/// to go on. An index of the times would cost every commit more than this walk costs.
+async fn expire_producers(
+    session: &mut Session<'_>,
+    (partition, producer): (i64, i64),
+    idle_ms: i64,
+) -> Result<Option<(i64, i64)>, MetadataError> {
+    let last = "SELECT partition, producer FROM sequences WHERE (partition, producer) > (?1, ?2)
+        ORDER BY partition, producer LIMIT 1 OFFSET ?3";
+    let last = query_as::<_, (i64, i64)>(last).bind(partition).bind(producer).bind(STEP - 1);
+    let last = session.first(last).await?;
+    let (to_partition, to_producer) = last.unwrap_or((i64::MAX, i64::MAX));
+    let delete = "DELETE FROM sequences
+        WHERE (partition, producer) > (?1, ?2) AND (partition, producer) <= (?3, ?4)
+            AND updated_ms <= CAST(unixepoch('subsec') * 1000 AS INTEGER) - ?5";
+    let delete = query(delete)
+        .bind(partition)
+        .bind(producer)
+        .bind(to_partition)
+        .bind(to_producer)
+        .bind(idle_ms);
+    session.run(delete).await?;
+    Ok(last)
+}
+
+/// Drops some answers of commits that nobody can be in doubt about any more; false when there is
+/// none.
+async fn trim_answers(session: &mut Session<'_>) -> Result<bool, MetadataError> {
+    let update = "UPDATE segments SET outcomes = NULL WHERE id IN
+        (SELECT id FROM segments WHERE outcomes IS NOT NULL
+            AND committed_ms <= CAST(unixepoch('subsec') * 1000 AS INTEGER) - ?1 LIMIT ?2)";
+    Ok(session.run(query(update).bind(ANSWERS_MS).bind(STEP)).await? > 0)
 }
 
 /// Removes some rows of one deleted partition; false when there is none.

@@ -4,6 +4,7 @@
 
 mod conformance;
 mod crash;
+mod expiry;
 mod make;
 mod metered;
 mod statements;
