@@ -256,7 +256,7 @@ async fn a_kafka_port_that_ends_ends_the_process_with_the_reason() {
 fn a_server_is_ready_only_while_its_store_answers() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("s3.endpoint=http://{}", silent.local_addr().unwrap());
-    let mut server = Server::start(&[
+    let server = Server::start(&[
         "--object-store",
         "s3://bucket",
         "--set",
