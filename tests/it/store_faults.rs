@@ -2,13 +2,14 @@
 
 use crate::clients::{create_topic, flush, number, producer, read_all, send};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use streamhouse_observability::declare::ClosedLabel;
 use streamhouse_observability::labels::{Operation, StoreError};
 use streamhouse_storage::testing::s3::{ACCESS_KEY, BUCKET, S3Server, SECRET_KEY};
 use streamhouse_storage::testing::{Fault, Faults};
+use streamhouse_tests::http;
 use streamhouse_tests::metrics::Scrape;
-use streamhouse_tests::process::Launch;
+use streamhouse_tests::process::{Launch, PATIENCE};
 
 /// A server whose objects are in `s3`.
 pub fn launch(data: &Path, s3: &S3Server) -> Launch {
@@ -109,4 +110,31 @@ fn one_put_that_hangs_for_ever_delays_nobody_beyond_its_budget() {
         assert_eq!(told.acknowledged.len(), 500);
     });
     assert_eq!(read_all(server.kafka, "orders", 2).len(), 500);
+}
+
+#[test]
+fn a_store_that_can_be_read_but_not_written_makes_unready_until_it_can() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let s3 = runtime.block_on(S3Server::start()).expect("an S3 server");
+    let data = tempfile::tempdir().expect("a directory");
+    let server = launch(data.path(), &s3).start();
+    let wait_for = |status: u16| {
+        let start = Instant::now();
+        loop {
+            let answer = http::get(server.admin, "/health/ready").expect("an answer");
+            if answer.status == status {
+                return answer.body;
+            }
+            assert!(start.elapsed() < PATIENCE, "never {status}: {}", answer.body);
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
+    };
+    wait_for(200);
+
+    s3.faults().always(Operation::Put, Some(Fault::Denied));
+    let unready = wait_for(503);
+    assert!(unready.contains(r#""status":"unready""#) && unready.contains("denied"), "{unready}");
+    s3.faults().always(Operation::Put, None);
+    let ready = wait_for(200);
+    assert!(ready.contains(r#""object_store":"ok""#), "{ready}");
 }

@@ -1,6 +1,7 @@
 //! The list of health checks.
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use std::sync::Arc;
 use streamhouse_metadata::MetadataStore;
 use streamhouse_observability::declare::ClosedLabel as _;
@@ -24,8 +25,9 @@ pub(crate) fn checks(
     ]
 }
 
-/// Below it nothing is ever stored: listing it asks the store without finding anything.
-const NOTHING: &str = "health/";
+/// What the probe writes, always the same under the same name: a store that can be read but not
+/// written is no place for a log.
+const PROBE: (&str, Bytes) = ("health/probe", Bytes::from_static(b"StreamHouse can write here"));
 
 struct MetadataCheck(Arc<dyn MetadataStore>);
 
@@ -57,7 +59,7 @@ impl Check for StoreCheck {
     }
 
     async fn probe(&self) -> Result<(), String> {
-        let listed = self.0.list(NOTHING, None).await;
-        listed.map(|_| ()).map_err(|error| error.class.as_str().to_owned())
+        let (name, body) = PROBE;
+        self.0.put(name, &[body]).await.map_err(|error| error.class.as_str().to_owned())
     }
 }
