@@ -9,7 +9,7 @@ use streamhouse_storage::testing::s3::{ACCESS_KEY, BUCKET, S3Server, SECRET_KEY}
 use streamhouse_storage::testing::{Fault, Faults};
 use streamhouse_tests::http;
 use streamhouse_tests::metrics::Scrape;
-use streamhouse_tests::process::{Launch, PATIENCE};
+use streamhouse_tests::process::{Launch, PATIENCE, Server};
 
 /// A server whose objects are in `s3`.
 pub fn launch(data: &Path, s3: &S3Server) -> Launch {
@@ -19,6 +19,22 @@ pub fn launch(data: &Path, s3: &S3Server) -> Launch {
         .env("STREAMHOUSE_S3_ENDPOINT", &s3.endpoint())
         .env("STREAMHOUSE_S3_ACCESS_KEY_ID", ACCESS_KEY)
         .env("STREAMHOUSE_S3_SECRET_ACCESS_KEY", SECRET_KEY)
+}
+
+/// A server on an S3 server of its own. Bind the fields in this order: the last ends first.
+struct Started {
+    _runtime: tokio::runtime::Runtime,
+    _data: tempfile::TempDir,
+    s3: S3Server,
+    server: Server,
+}
+
+fn started() -> Started {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let s3 = runtime.block_on(S3Server::start()).expect("an S3 server");
+    let data = tempfile::tempdir().expect("a directory");
+    let server = launch(data.path(), &s3).start();
+    Started { _runtime: runtime, _data: data, s3, server }
 }
 
 /// The counts of calls and errors on `/metrics` are those of the store itself.
@@ -44,10 +60,7 @@ fn counts_equal(scrape: &Scrape, faults: &Faults) -> Result<(), String> {
 
 #[test]
 fn a_failing_object_store_loses_nothing_and_its_errors_are_counted_one_by_one() {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let s3 = runtime.block_on(S3Server::start()).expect("an S3 server");
-    let data = tempfile::tempdir().expect("a directory");
-    let server = launch(data.path(), &s3).start();
+    let Started { _runtime, _data, s3, server } = started();
     create_topic(server.kafka, "orders", 2);
     let (producer, told) = producer(server.kafka, &[("enable.idempotence", "true")]);
     let classes = [
@@ -89,10 +102,7 @@ fn a_failing_object_store_loses_nothing_and_its_errors_are_counted_one_by_one() 
 
 #[test]
 fn one_put_that_hangs_for_ever_delays_nobody_beyond_its_budget() {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let s3 = runtime.block_on(S3Server::start()).expect("an S3 server");
-    let data = tempfile::tempdir().expect("a directory");
-    let server = launch(data.path(), &s3).start();
+    let Started { _runtime, _data, s3, server } = started();
     create_topic(server.kafka, "orders", 2);
     let (producer, told) = producer(server.kafka, &[("enable.idempotence", "true")]);
 
@@ -114,10 +124,7 @@ fn one_put_that_hangs_for_ever_delays_nobody_beyond_its_budget() {
 
 #[test]
 fn a_store_that_can_be_read_but_not_written_makes_unready_until_it_can() {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let s3 = runtime.block_on(S3Server::start()).expect("an S3 server");
-    let data = tempfile::tempdir().expect("a directory");
-    let server = launch(data.path(), &s3).start();
+    let Started { _runtime, _data, s3, server } = started();
     let wait_for = |status: u16| {
         let start = Instant::now();
         loop {
