@@ -3,9 +3,8 @@
 # this script, into a cache folder. Idempotent: a server is built once for each content of its
 # module's folder; the second run pays nothing.
 #
-# usage: tests/stack/build.sh [DEST] [SERVER…]
-#   DEST     default ${XDG_CACHE_HOME:-$HOME/.cache}/streamhouse/stack
-#   SERVER   default all of them; see `servers` below
+# usage: tests/stack/build.sh [DEST]
+#   DEST   default ${XDG_CACHE_HOME:-$HOME/.cache}/streamhouse/stack
 #
 # Standard output: a line "name path" for each binary that is there. Everything else is said on
 # standard error. DEST/bin/NAME always points to the binary that was built or found last.
@@ -16,9 +15,12 @@ here=$(cd "$(dirname "$0")" && pwd)
 # Most useful first: whoever waits can begin with what is there.
 servers=(prometheus otelcol alertmanager victoria-logs versitygw compose-go jaeger)
 
-dest=${1:-${XDG_CACHE_HOME:-$HOME/.cache}/streamhouse/stack}
-[ $# -eq 0 ] || shift
-[ $# -eq 0 ] || servers=("$@")
+
+if [ $# -gt 1 ]; then
+  echo "usage: tests/stack/build.sh [DEST]" >&2
+  exit 2
+fi
+dest=$(realpath -m "${1:-${XDG_CACHE_HOME:-$HOME/.cache}/streamhouse/stack}")
 
 # What a server's folder builds: "binary=package…", the build tags, and the space in MB that a
 # build with empty caches needs (modules, build cache, binary).
@@ -47,18 +49,13 @@ describe() {
   versitygw) space=1500 packages=(versitygw=github.com/versity/versitygw/cmd/versitygw) ;;
   compose-go) space=400 packages=(compose-go=github.com/compose-spec/compose-go/v2/cmd) ;;
   jaeger) space=4200 packages=(jaeger=github.com/jaegertracing/jaeger/cmd/jaeger) ;;
-  *)
-    echo "there is no server '$1'; there are: prometheus otelcol alertmanager victoria-logs" \
-      "versitygw compose-go jaeger" >&2
-    exit 2
-    ;;
   esac
 }
 
 # The name of what a module's content and this build's switches give.
 key() { # server
   {
-    (cd "$here/$1" && for file in *; do sha256sum "$file"; done)
+    (cd "$here/$1" && find . -maxdepth 1 -type f -print0 | sort -z | xargs -0 sha256sum)
     printf '%s\n' "$tags" "${packages[@]}"
   } | sha256sum | cut -c 1-12
 }
