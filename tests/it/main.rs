@@ -7,6 +7,7 @@
 
 mod clients;
 mod collector;
+mod compose;
 mod every_row;
 mod kill;
 mod layers;

@@ -1,7 +1,8 @@
 //! What the tests that span crates share: the real binary as a child process, a raw Kafka
-//! connection, a reader of `/metrics`, and a load generator.
+//! connection, a reader of `/metrics`, a load generator, and the checks of the compose stack.
 #![allow(clippy::expect_used, reason = "helpers of tests fail as tests do")]
 
+pub mod compose;
 pub mod http;
 pub mod load;
 pub mod metrics;
