@@ -41,6 +41,19 @@ pub fn get(addr: SocketAddr, path: &str) -> std::io::Result<Answer> {
     get_with(addr, path, &[])
 }
 
+/// Escapes what may stand in the value of a query.
+pub fn encode(value: &str) -> String {
+    let mut done = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            done.push(char::from(byte));
+        } else {
+            done.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    done
+}
+
 fn parse(raw: &[u8]) -> Option<Answer> {
     let border = raw.windows(4).position(|four| four == b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(&raw[..border]).into_owned();

@@ -1,5 +1,6 @@
 //! What the tests that span crates share: the real binary as a child process, a raw Kafka
-//! connection, a reader of `/metrics`, a load generator, and the checks of the compose stack.
+//! connection, a reader of `/metrics`, a load generator, the checks of the
+//! compose stack, and the stack itself on loopback.
 #![allow(clippy::expect_used, reason = "helpers of tests fail as tests do")]
 
 pub mod compose;
@@ -8,3 +9,4 @@ pub mod load;
 pub mod metrics;
 pub mod process;
 pub mod raw;
+pub mod stack;

@@ -23,6 +23,7 @@ pub struct Server {
     pub kafka: SocketAddr,
     /// Where `/metrics` and health are.
     pub admin: SocketAddr,
+    token: Option<String>,
 }
 
 /// How to start a server.
@@ -32,6 +33,7 @@ pub struct Launch {
     args: Vec<String>,
     env: Vec<(String, String)>,
     kafka: String,
+    admin: String,
 }
 
 impl Launch {
@@ -43,6 +45,7 @@ impl Launch {
             args: vec!["serve".into(), "--data-dir".into(), data],
             env: Vec::new(),
             kafka: "127.0.0.1:0".into(),
+            admin: "127.0.0.1:0".into(),
         }
     }
 
@@ -64,6 +67,12 @@ impl Launch {
         self
     }
 
+    /// Sets the address of `/metrics` and health, so that who scrapes it finds it.
+    pub fn admin(mut self, addr: SocketAddr) -> Self {
+        self.admin = addr.to_string();
+        self
+    }
+
     /// Starts the server and waits until it says that it is ready.
     ///
     /// # Panics
@@ -71,7 +80,7 @@ impl Launch {
     pub fn start(&self) -> Server {
         let mut child = Command::new(&self.binary)
             .args(&self.args)
-            .args(["--kafka-addr", &self.kafka, "--admin-addr", "127.0.0.1:0"])
+            .args(["--kafka-addr", &self.kafka, "--admin-addr", &self.admin])
             .env_clear()
             .env("STREAMHOUSE_LOG_FORMAT", "json")
             .envs(self.env.iter().map(|(key, value)| (key, value)))
@@ -83,7 +92,10 @@ impl Launch {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let ready = follow(&mut child, lines.clone());
         match ready.recv_timeout(PATIENCE) {
-            Ok((kafka, admin)) => Server { child, lines, kafka, admin },
+            Ok((kafka, admin)) => {
+                let token = self.env.iter().find(|(key, _)| key == "STREAMHOUSE_ADMIN_TOKEN");
+                Server { child, lines, kafka, admin, token: token.map(|(_, value)| value.clone()) }
+            }
             Err(reason) => {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -142,7 +154,10 @@ impl Server {
     /// # Panics
     /// When it is not answered with 200.
     pub fn scrape(&self) -> Scrape {
-        let answer = http::get(self.admin, "/metrics").expect("/metrics answers");
+        let bearer = self.token.as_ref().map(|token| format!("Bearer {token}"));
+        let headers: Vec<_> =
+            bearer.iter().map(|value| ("Authorization", value.as_str())).collect();
+        let answer = http::get_with(self.admin, "/metrics", &headers).expect("/metrics answers");
         assert_eq!(answer.status, 200, "{}", answer.body);
         Scrape::parse(&answer.body)
     }

@@ -8,15 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Every endpoint that is named, published or asked for health is opened.
 pub fn check(compose: &Compose) -> Vec<String> {
     let mut wrong = Vec::new();
-    let mut open = BTreeMap::new();
-    for (name, service) in compose.services() {
-        let mut ports = BTreeSet::new();
-        for (_, value) in said(compose, service, &mut wrong) {
-            walk("", &value, &mut |key, scalar| ports.extend(opened(key, scalar)));
-            ports.extend(pairs(&value));
-        }
-        open.insert(name, ports);
+    for (_, service) in compose.services() {
+        said(compose, service, &mut wrong);
     }
+    let open = open_ports(compose);
     for (name, service) in compose.services() {
         for (place, value) in said(compose, service, &mut Vec::new()) {
             walk("", &value, &mut |_, scalar| {
@@ -42,6 +37,20 @@ pub fn check(compose: &Compose) -> Vec<String> {
         }
     }
     wrong
+}
+
+/// The ports that each service opens, as its command, variables and files say.
+pub fn open_ports(compose: &Compose) -> BTreeMap<&str, BTreeSet<u16>> {
+    let mut open = BTreeMap::new();
+    for (name, service) in compose.services() {
+        let mut ports = BTreeSet::new();
+        for (_, value) in said(compose, service, &mut Vec::new()) {
+            walk("", &value, &mut |key, scalar| ports.extend(opened(key, scalar)));
+            ports.extend(pairs(&value));
+        }
+        open.insert(name, ports);
+    }
+    open
 }
 
 /// All that a service is told: its command, its variables, its mounted files.

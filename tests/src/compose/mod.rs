@@ -9,10 +9,11 @@ mod endpoints; // who listens where, and who is asked
 mod service; //   each service by itself
 
 pub use collector::check as collector;
-pub use endpoints::check as endpoints;
+pub use endpoints::{check as endpoints, open_ports};
 pub use service::{hardening, health, images, mounts, passwords, ports};
 
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// A compose file and the folder that its paths start from.
@@ -20,6 +21,15 @@ use std::path::{Path, PathBuf};
 pub struct Compose {
     root: PathBuf,
     model: Value,
+}
+
+/// Something mounted into a service.
+#[derive(Clone, Debug)]
+pub struct Mount {
+    /// The file or folder of the repository; `None` for a volume.
+    pub source: Option<PathBuf>,
+    /// Where it appears.
+    pub inside: String,
 }
 
 /// The repository's root folder.
@@ -48,6 +58,50 @@ impl Compose {
             return Err("docker-compose.yml has no services".into());
         }
         Ok(Self { root: root.to_path_buf(), model })
+    }
+
+    /// What is mounted into `service`.
+    ///
+    /// # Errors
+    /// A service that is not there.
+    pub fn mounted(&self, service: &str) -> Result<Vec<Mount>, String> {
+        let mounts = self.mounts(self.service(service)?).into_iter();
+        Ok(mounts
+            .map(|(source, inside)| Mount {
+                source: source.strip_prefix("./").map(|path| self.root.join(path)),
+                inside: inside.to_owned(),
+            })
+            .collect())
+    }
+
+    /// The arguments of `service`.
+    ///
+    /// # Errors
+    /// A service that is not there.
+    pub fn command(&self, service: &str) -> Result<Vec<String>, String> {
+        Ok(list(&self.service(service)?["command"]).filter_map(text).collect())
+    }
+
+    /// The variables of `service`, as they are written.
+    ///
+    /// # Errors
+    /// A service that is not there.
+    pub fn environment(&self, service: &str) -> Result<BTreeMap<String, String>, String> {
+        let all = self.service(service)?["environment"].as_object().into_iter().flatten();
+        Ok(all.filter_map(|(key, value)| Some((key.clone(), text(value)?))).collect())
+    }
+
+    /// The names of the secrets of `service`.
+    ///
+    /// # Errors
+    /// A service that is not there.
+    pub fn secrets(&self, service: &str) -> Result<Vec<String>, String> {
+        Ok(list(&self.service(service)?["secrets"]).filter_map(text).collect())
+    }
+
+    fn service(&self, name: &str) -> Result<&Value, String> {
+        let found = self.model["services"].get(name);
+        found.ok_or_else(|| format!("docker-compose.yml has no service {name}"))
     }
 
     fn services(&self) -> impl Iterator<Item = (&str, &Value)> {

@@ -1,0 +1,93 @@
+//! What the checks share: the binaries, one stack, one StreamHouse on it.
+
+use std::path::Path;
+use streamhouse_tests::process::Server;
+use streamhouse_tests::stack::{Binaries, Stack};
+
+/// The binary under test: `streamhouse`'s own `main`.
+const STREAMHOUSE: &str = env!("CARGO_BIN_EXE_streamhouse-under-test");
+
+/// Why a check did not pass.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It could not run here.
+    Skipped(String),
+    /// It ran, and what it proves does not hold.
+    Failed(String),
+}
+
+impl From<String> for Outcome {
+    fn from(why: String) -> Self {
+        Self::Failed(why)
+    }
+}
+
+/// What the checks share.
+pub struct World {
+    binaries: Binaries,
+    server: Option<Server>,
+    stack: Option<Stack>,
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    /// Builds the servers, if need be, and nothing else.
+    pub fn new() -> Result<Self, String> {
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        Ok(Self { binaries: Binaries::build()?, server: None, stack: None, folder })
+    }
+
+    /// A built server or tool; without it the check is skipped, or failed if its build failed.
+    pub fn binary(&self, name: &str) -> Result<&Path, Outcome> {
+        self.binaries.get(name).map_err(|why| self.missing(why))
+    }
+
+    fn missing(&self, why: String) -> Outcome {
+        if self.binaries.has_failed() { Outcome::Failed(why) } else { Outcome::Skipped(why) }
+    }
+
+    /// A folder of the checks' own.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The stack, started by the first check that asks for it.
+    pub fn stack(&mut self) -> Result<&mut Stack, Outcome> {
+        if self.stack.is_none() {
+            for name in
+                ["versitygw", "jaeger", "victoria-logs", "alertmanager", "prometheus", "otelcol"]
+            {
+                self.binary(name)?;
+            }
+            let folder = self.folder.path().join("stack");
+            self.stack = Some(Stack::start(&self.binaries, &folder)?);
+        }
+        Ok(self.stack.as_mut().expect("started above"))
+    }
+
+    /// StreamHouse on the stack, started by the first check that asks for it.
+    pub fn streamhouse(&mut self) -> Result<&Server, Outcome> {
+        if self.server.is_none() {
+            let launch = self.stack()?.streamhouse(STREAMHOUSE)?;
+            self.server = Some(launch.start());
+        }
+        Ok(self.server.as_ref().expect("started above"))
+    }
+
+    /// Ends all processes, and says what each has taken until then.
+    pub fn end(&mut self) {
+        let mut taken = Vec::new();
+        if let Some(server) = &self.server {
+            taken.extend(streamhouse_tests::stack::usage(server.pid()).map(|u| ("streamhouse", u)));
+        }
+        for daemon in self.stack.iter_mut().flat_map(Stack::servers) {
+            taken.extend(daemon.usage().map(|usage| (daemon.name(), usage)));
+        }
+        for (name, usage) in taken {
+            let mib = usage.resident as f64 / f64::from(1 << 20);
+            println!("{name}: {mib:.0} MiB resident, {:.1} s of processor time", usage.cpu);
+        }
+        self.server = None;
+        self.stack = None;
+    }
+}

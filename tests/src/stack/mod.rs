@@ -1,0 +1,232 @@
+//! The observability stack on loopback: real servers, started with the command lines and the
+//! configuration files of `docker-compose.yml`. Only hosts, ports and folders are replaced, all
+//! by [`Places::localise`], so what is tested is what is mounted.
+//!
+//! Build the servers with [`Binaries::build`], start them with [`Stack::start`], start StreamHouse
+//! with [`Stack::streamhouse`], and ask [`query`]. All end when the stack is dropped.
+
+mod binaries; // what is built
+mod places; //   where everything is
+mod plan; //     how a service is started
+mod daemon; //   a server as a process
+mod sink; //     a webhook
+pub mod query; // what the stores are asked
+
+pub use binaries::Binaries;
+pub use daemon::{Daemon, Usage, usage};
+pub use places::Places;
+pub use plan::{Plan, prepare};
+pub use sink::Sink;
+
+use crate::compose::{Compose, yaml};
+use crate::process::Launch;
+use query::{Alertmanager, Jaeger, Prometheus, VictoriaLogs};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a server may take to be ready, and an answer to appear, before a test gives up.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server of the stack: service, binary, and the port and path that say that it is ready.
+struct Server(&'static str, &'static str, u16, &'static str);
+
+/// In the order of their start: stores before those that send to them.
+const SERVERS: [Server; 6] = [
+    Server("s3", "versitygw", 7070, "/health"),
+    Server("jaeger", "jaeger", 13133, "/status"),
+    Server("victorialogs", "victoria-logs", 9428, "/health"),
+    Server("alertmanager", "alertmanager", 9093, "/-/ready"),
+    Server("prometheus", "prometheus", 9090, "/-/ready"),
+    Server("collector", "otelcol", 13133, "/"),
+];
+
+/// The running stack.
+#[derive(Debug)]
+pub struct Stack {
+    compose: Compose,
+    places: Places,
+    given: BTreeMap<&'static str, String>,
+    folder: PathBuf,
+    daemons: Vec<Daemon>,
+    sink: Option<Sink>,
+}
+
+impl Stack {
+    /// Starts every server on free ports, with what they write below `folder`, and a webhook
+    /// that every receiver of the Alertmanager sends to as well.
+    ///
+    /// # Errors
+    /// A server that is not built or does not become ready.
+    pub fn start(binaries: &Binaries, folder: &Path) -> Result<Self, String> {
+        let sink = Sink::listen().map_err(|error| format!("webhook: {error}"))?;
+        Self::start_at(binaries, folder, Some(sink), false)
+    }
+
+    /// As [`start`](Self::start), for a person: no webhook, and ports keep their usual numbers
+    /// where these are free.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_usual(binaries: &Binaries, folder: &Path) -> Result<Self, String> {
+        Self::start_at(binaries, folder, None, true)
+    }
+
+    fn start_at(
+        binaries: &Binaries,
+        folder: &Path,
+        sink: Option<Sink>,
+        usual: bool,
+    ) -> Result<Self, String> {
+        let compose = Compose::shipped()?;
+        let places = Places::find(&compose, folder, usual)?;
+        let given = BTreeMap::from([
+            ("S3_ACCESS_KEY", random()),
+            ("S3_SECRET_KEY", random()),
+            ("admin-token", random()),
+        ]);
+        let folder = folder.to_path_buf();
+        let mut stack = Self { compose, places, given, folder, daemons: Vec::new(), sink };
+        for server in &SERVERS {
+            stack.add(binaries, server)?;
+        }
+        Ok(stack)
+    }
+
+    fn add(&mut self, binaries: &Binaries, server: &Server) -> Result<(), String> {
+        let Server(service, binary, port, path) = *server;
+        let mut plan = prepare(&self.compose, &self.places, service, &self.given)?;
+        match service {
+            "s3" => {
+                self.make_bucket()?;
+                let log = self.access_log().display().to_string();
+                plan.args.splice(0..0, ["--access-log".to_owned(), log]);
+            }
+            "alertmanager" => self.add_sink()?,
+            _ => {}
+        }
+        let ready = (self.places.of(service, port), path);
+        let folder = self.folder.join(service);
+        let daemon = Daemon::start(service, binaries.get(binary)?, plan, &folder, ready)?;
+        self.daemons.push(daemon);
+        Ok(())
+    }
+
+    /// The bucket, as the service `init` makes it.
+    fn make_bucket(&self) -> Result<(), String> {
+        let folder = self.places.path("s3", "/data/streamhouse");
+        std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))
+    }
+
+    /// Lets every receiver send to the webhook, too; what is configured stays as it is.
+    fn add_sink(&self) -> Result<(), String> {
+        let Some(sink) = &self.sink else { return Ok(()) };
+        let path = self.places.path("alertmanager", "/etc/alertmanager/alertmanager.yml");
+        let told = |error: std::io::Error| format!("{}: {error}", path.display());
+        let mut config = yaml(&std::fs::read_to_string(&path).map_err(told)?)?;
+        for receiver in config["receivers"].as_array_mut().into_iter().flatten() {
+            let hook = json!({"url": sink.url(), "send_resolved": true});
+            match receiver["webhook_configs"].as_array_mut() {
+                Some(hooks) => hooks.push(hook),
+                None => receiver["webhook_configs"] = json!([hook]),
+            }
+        }
+        // JSON is YAML.
+        std::fs::write(&path, config.to_string()).map_err(told)
+    }
+
+    /// How to start `binary` as the stack's StreamHouse: with the compose file's variables, at
+    /// the address that Prometheus scrapes.
+    ///
+    /// # Errors
+    /// A variable that is not there.
+    pub fn streamhouse(&self, binary: &str) -> Result<Launch, String> {
+        let plan = prepare(&self.compose, &self.places, "streamhouse", &self.given)?;
+        let mut launch = Launch::serve(binary, &self.folder.join("streamhouse/data"))
+            .kafka(self.places.of("streamhouse", 9092))
+            .admin(self.places.of("streamhouse", 9464))
+            .env("STREAMHOUSE_ADMIN_TOKEN", &self.given["admin-token"]);
+        for (key, value) in &plan.env {
+            // The image's entrypoint reads the file; the addresses are arguments here.
+            if !key.ends_with("_FILE") {
+                launch = launch.env(key, value);
+            }
+        }
+        Ok(launch)
+    }
+
+    /// Where everything is.
+    pub fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// The server that the compose file calls `service`, to kill and restart it.
+    ///
+    /// # Panics
+    /// When the stack has none of this name.
+    pub fn server(&mut self, service: &str) -> &mut Daemon {
+        let found = self.daemons.iter_mut().find(|daemon| daemon.name() == service);
+        found.unwrap_or_else(|| panic!("the stack has no server {service}"))
+    }
+
+    /// All servers, in the order of their start.
+    pub fn servers(&mut self) -> impl Iterator<Item = &mut Daemon> {
+        self.daemons.iter_mut()
+    }
+
+    /// Prometheus, to ask it.
+    pub fn prometheus(&self) -> Prometheus {
+        Prometheus(self.places.of("prometheus", 9090))
+    }
+
+    /// Alertmanager, to ask it.
+    pub fn alertmanager(&self) -> Alertmanager {
+        Alertmanager(self.places.of("alertmanager", 9093))
+    }
+
+    /// Jaeger, to ask it.
+    pub fn jaeger(&self) -> Jaeger {
+        Jaeger(self.places.of("jaeger", 16686))
+    }
+
+    /// VictoriaLogs, to ask it.
+    pub fn victoria_logs(&self) -> VictoriaLogs {
+        VictoriaLogs(self.places.of("victorialogs", 9428))
+    }
+
+    /// The webhook; `None` in a stack for a person.
+    pub fn sink(&self) -> Option<&Sink> {
+        self.sink.as_ref()
+    }
+
+    /// The file in which the S3 server writes a line for each request that it has seen.
+    pub fn access_log(&self) -> PathBuf {
+        self.folder.join("s3").join("access.log")
+    }
+}
+
+/// Asks `what` every 100 ms until it answers.
+///
+/// # Errors
+/// When that takes longer than `patience`; names `what` was waited for.
+pub fn until<T>(
+    what: &str,
+    patience: Duration,
+    mut ask: impl FnMut() -> Option<T>,
+) -> Result<T, String> {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return Ok(answer);
+        }
+        if start.elapsed() > patience {
+            return Err(format!("waited {patience:?} in vain for {what}"));
+        }
+        std::thread::park_timeout(Duration::from_millis(100));
+    }
+}
+
+fn random() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
