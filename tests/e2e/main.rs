@@ -6,6 +6,7 @@
 //! line is "N passed, N failed, N skipped"; a check whose server cannot be built here is skipped.
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "a test fails and tells as tests do")]
 
+mod alone; //  the stack for a person, without containers
 mod boot; //   configurations hold before their own servers, and all of these start
 mod world; //  what the checks share
 
@@ -27,6 +28,7 @@ const CHECKS: &[Check] = &[
     ("every server of the stack starts and is ready", boot::everything_starts),
     ("StreamHouse is ready on the stack's S3 server", boot::streamhouse_is_ready),
     ("the build info arrives by scrape and through the collector", boot::both_jobs_are_there),
+    ("scripts/stack starts, shows and stops a whole stack", alone::up_status_and_down_are_true),
 ];
 
 fn main() -> ExitCode {

@@ -5,7 +5,7 @@ use streamhouse_tests::process::Server;
 use streamhouse_tests::stack::{Binaries, Stack};
 
 /// The binary under test: `streamhouse`'s own `main`.
-const STREAMHOUSE: &str = env!("CARGO_BIN_EXE_streamhouse-under-test");
+pub const STREAMHOUSE: &str = env!("CARGO_BIN_EXE_streamhouse-under-test");
 
 /// Why a check did not pass.
 #[derive(Debug)]

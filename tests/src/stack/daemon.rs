@@ -30,29 +30,33 @@ pub struct Usage {
 }
 
 impl Daemon {
-    /// Starts `binary` in `folder` and waits until `ready` answers with 200.
-    ///
-    /// # Errors
-    /// A server that ends or is not ready in time, with the end of its log.
-    pub fn start(
+    /// A server that is not started yet: `binary` in `folder`, ready when `ready` answers with 200.
+    pub fn new(
         name: &'static str,
         binary: &Path,
         plan: Plan,
         folder: &Path,
         ready: (SocketAddr, &'static str),
-    ) -> Result<Self, String> {
+    ) -> Self {
         let (binary, folder) = (binary.to_path_buf(), folder.to_path_buf());
-        let mut daemon = Self { name, binary, plan, folder, ready, child: None };
-        daemon.restart()?;
-        Ok(daemon)
+        Self { name, binary, plan, folder, ready, child: None }
     }
 
-    /// Starts it again with the same configuration, ports and data.
+    /// Starts it again with the same configuration, ports and data, and waits until it is ready.
     ///
     /// # Errors
-    /// As [`start`](Self::start).
+    /// A server that ends or is not ready in time, with the end of its log.
     pub fn restart(&mut self) -> Result<(), String> {
         self.kill();
+        self.spawn()?;
+        self.wait()
+    }
+
+    /// Starts its process.
+    ///
+    /// # Errors
+    /// A binary or a folder that cannot be used.
+    pub fn spawn(&mut self) -> Result<(), String> {
         let log = std::fs::create_dir_all(&self.folder)
             .and_then(|()| File::options().create(true).append(true).open(self.log_path()))
             .and_then(|log| Ok((log.try_clone()?, log)));
@@ -70,6 +74,14 @@ impl Daemon {
             .spawn()
             .map_err(|error| format!("{}: {}: {error}", self.name, self.binary.display()))?;
         self.child = Some(child);
+        Ok(())
+    }
+
+    /// Waits until it is ready.
+    ///
+    /// # Errors
+    /// A server that ends or is not ready in time, with the end of its log.
+    pub fn wait(&mut self) -> Result<(), String> {
         let (addr, path) = self.ready;
         let ready = until(&format!("{} to be ready", self.name), PATIENCE, || {
             if !self.is_running() {

@@ -10,10 +10,12 @@ mod places; //   where everything is
 mod plan; //     how a service is started
 mod daemon; //   a server as a process
 mod sink; //     a webhook
+mod left; //     processes that outlive who started them
 pub mod query; // what the stores are asked
 
 pub use binaries::Binaries;
 pub use daemon::{Daemon, Usage, usage};
+pub use left::Left;
 pub use places::Places;
 pub use plan::{Plan, prepare};
 pub use sink::Sink;
@@ -61,26 +63,30 @@ impl Stack {
     /// A server that is not built or does not become ready.
     pub fn start(binaries: &Binaries, folder: &Path) -> Result<Self, String> {
         let sink = Sink::listen().map_err(|error| format!("webhook: {error}"))?;
-        Self::start_at(binaries, folder, Some(sink), false)
+        Self::start_at(binaries, folder, Some(sink), &mut |_| Ok(()))
     }
 
     /// As [`start`](Self::start), for a person: no webhook, and ports keep their usual numbers
-    /// where these are free.
+    /// where these are free. `started` is told of each process before it is waited for.
     ///
     /// # Errors
-    /// As [`start`](Self::start).
-    pub fn start_usual(binaries: &Binaries, folder: &Path) -> Result<Self, String> {
-        Self::start_at(binaries, folder, None, true)
+    /// As [`start`](Self::start), and those of `started`.
+    pub fn start_usual(
+        binaries: &Binaries,
+        folder: &Path,
+        started: &mut dyn FnMut(&Daemon) -> Result<(), String>,
+    ) -> Result<Self, String> {
+        Self::start_at(binaries, folder, None, started)
     }
 
     fn start_at(
         binaries: &Binaries,
         folder: &Path,
         sink: Option<Sink>,
-        usual: bool,
+        started: &mut dyn FnMut(&Daemon) -> Result<(), String>,
     ) -> Result<Self, String> {
         let compose = Compose::shipped()?;
-        let places = Places::find(&compose, folder, usual)?;
+        let places = Places::find(&compose, folder, sink.is_none())?;
         let given = BTreeMap::from([
             ("S3_ACCESS_KEY", random()),
             ("S3_SECRET_KEY", random()),
@@ -88,27 +94,41 @@ impl Stack {
         ]);
         let folder = folder.to_path_buf();
         let mut stack = Self { compose, places, given, folder, daemons: Vec::new(), sink };
-        for server in &SERVERS {
-            stack.add(binaries, server)?;
+        for Server(service, binary, port, path) in &SERVERS {
+            let mut plan = prepare(&stack.compose, &stack.places, service, &stack.given)?;
+            stack.adapt(service, &mut plan)?;
+            stack.add(service, binaries.get(binary)?, plan, (*port, path), started)?;
         }
         Ok(stack)
     }
 
-    fn add(&mut self, binaries: &Binaries, server: &Server) -> Result<(), String> {
-        let Server(service, binary, port, path) = *server;
-        let mut plan = prepare(&self.compose, &self.places, service, &self.given)?;
+    /// What loopback needs beyond the compose file.
+    fn adapt(&self, service: &str, plan: &mut Plan) -> Result<(), String> {
         match service {
             "s3" => {
                 self.make_bucket()?;
                 let log = self.access_log().display().to_string();
                 plan.args.splice(0..0, ["--access-log".to_owned(), log]);
+                Ok(())
             }
-            "alertmanager" => self.add_sink()?,
-            _ => {}
+            "alertmanager" => self.add_sink(),
+            _ => Ok(()),
         }
+    }
+
+    fn add(
+        &mut self,
+        service: &'static str,
+        binary: &Path,
+        plan: Plan,
+        (port, path): (u16, &'static str),
+        started: &mut dyn FnMut(&Daemon) -> Result<(), String>,
+    ) -> Result<(), String> {
         let ready = (self.places.of(service, port), path);
-        let folder = self.folder.join(service);
-        let daemon = Daemon::start(service, binaries.get(binary)?, plan, &folder, ready)?;
+        let mut daemon = Daemon::new(service, binary, plan, &self.folder.join(service), ready);
+        daemon.spawn()?;
+        started(&daemon)?;
+        daemon.wait()?;
         self.daemons.push(daemon);
         Ok(())
     }
@@ -137,23 +157,44 @@ impl Stack {
     }
 
     /// How to start `binary` as the stack's StreamHouse: with the compose file's variables, at
-    /// the address that Prometheus scrapes.
+    /// the addresses that the other servers know.
     ///
     /// # Errors
     /// A variable that is not there.
     pub fn streamhouse(&self, binary: &str) -> Result<Launch, String> {
-        let plan = prepare(&self.compose, &self.places, "streamhouse", &self.given)?;
         let mut launch = Launch::serve(binary, &self.folder.join("streamhouse/data"))
             .kafka(self.places.of("streamhouse", 9092))
-            .admin(self.places.of("streamhouse", 9464))
-            .env("STREAMHOUSE_ADMIN_TOKEN", &self.given["admin-token"]);
-        for (key, value) in &plan.env {
-            // The image's entrypoint reads the file; the addresses are arguments here.
-            if !key.ends_with("_FILE") {
-                launch = launch.env(key, value);
-            }
+            .admin(self.places.of("streamhouse", 9464));
+        for (key, value) in self.variables()? {
+            launch = launch.env(&key, &value);
         }
         Ok(launch)
+    }
+
+    /// Starts `binary` as [`streamhouse`](Self::streamhouse) says, as one more server of the
+    /// stack.
+    ///
+    /// # Errors
+    /// A server that does not become ready, and those of `started`.
+    pub fn add_streamhouse(
+        &mut self,
+        binary: &Path,
+        started: &mut dyn FnMut(&Daemon) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let data = self.folder.join("streamhouse/data").display().to_string();
+        let args = ["serve", "--data-dir", &data].map(str::to_owned).to_vec();
+        let plan = Plan { args, env: self.variables()? };
+        self.add("streamhouse", binary, plan, (9464, "/health/ready"), started)
+    }
+
+    /// The variables of StreamHouse; its token itself instead of a file, which only the image's
+    /// entrypoint reads.
+    fn variables(&self) -> Result<BTreeMap<String, String>, String> {
+        let mut env = prepare(&self.compose, &self.places, "streamhouse", &self.given)?.env;
+        env.retain(|key, _| !key.ends_with("_FILE"));
+        env.insert("STREAMHOUSE_ADMIN_TOKEN".into(), self.given["admin-token"].clone());
+        env.insert("STREAMHOUSE_LOG_FORMAT".into(), "json".into());
+        Ok(env)
     }
 
     /// Where everything is.
