@@ -8,6 +8,7 @@
 
 mod alone; //  the stack for a person, without containers
 mod boot; //   configurations hold before their own servers, and all of these start
+mod way; //    signals on their way through the collector
 mod world; //  what the checks share
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,6 +29,10 @@ const CHECKS: &[Check] = &[
     ("every server of the stack starts and is ready", boot::everything_starts),
     ("StreamHouse is ready on the stack's S3 server", boot::streamhouse_is_ready),
     ("the build info arrives by scrape and through the collector", boot::both_jobs_are_there),
+    ("spans, log records and exemplars arrive in their stores", way::everything_arrives),
+    ("a secret in a span or a log record reaches no store", way::secrets_reach_no_store),
+    ("what a dead store cannot take survives a crash of the collector", way::the_queue_survives),
+    ("an alert reaches the webhook and the store of logs", way::alerts_reach_the_webhook),
     ("scripts/stack starts, shows and stops a whole stack", alone::up_status_and_down_are_true),
 ];
 

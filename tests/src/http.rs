@@ -1,4 +1,4 @@
-//! A GET over plain HTTP, as small as the tests need it.
+//! GET and POST over plain HTTP, as small as the tests need them.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -20,14 +20,34 @@ pub struct Answer {
 /// # Errors
 /// Any error of the connection, and an answer that is not HTTP.
 pub fn get_with(addr: SocketAddr, path: &str, headers: &[(&str, &str)]) -> std::io::Result<Answer> {
+    send(addr, &format!("GET {path}"), headers, b"")
+}
+
+/// Sends `POST path` with a body of JSON.
+///
+/// # Errors
+/// As [`get_with`].
+pub fn post(addr: SocketAddr, path: &str, json: &str) -> std::io::Result<Answer> {
+    let length = json.len().to_string();
+    let headers = [("Content-Type", "application/json"), ("Content-Length", &length)];
+    send(addr, &format!("POST {path}"), &headers, json.as_bytes())
+}
+
+fn send(
+    addr: SocketAddr,
+    line: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> std::io::Result<Answer> {
     let mut stream = TcpStream::connect_timeout(&addr, Duration::from_secs(5))?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    let mut request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n");
+    let mut request = format!("{line} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n");
     for (key, value) in headers {
         request.push_str(&format!("{key}: {value}\r\n"));
     }
     request.push_str("\r\n");
     stream.write_all(request.as_bytes())?;
+    stream.write_all(body)?;
     let mut raw = Vec::new();
     stream.read_to_end(&mut raw)?;
     parse(&raw).ok_or_else(|| std::io::Error::other("the answer is not HTTP"))

@@ -4,6 +4,7 @@
 use super::Places;
 use crate::compose::Compose;
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 /// What a process is started with.
@@ -44,6 +45,10 @@ pub fn prepare(
         let value = value.ok_or_else(|| format!("{service}: no value for the secret {secret}"))?;
         std::fs::create_dir_all(&secrets)
             .and_then(|()| std::fs::write(secrets.join(&secret), value))
+            .and_then(|()| {
+                let private = std::fs::Permissions::from_mode(0o600);
+                std::fs::set_permissions(secrets.join(&secret), private)
+            })
             .map_err(|error| format!("{service}: secret {secret}: {error}"))?;
     }
     let args = compose.command(service)?.iter().map(|arg| local(arg)).collect();
