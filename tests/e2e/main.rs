@@ -8,6 +8,7 @@
 
 mod alone; //  the stack for a person, without containers
 mod boot; //   configurations hold before their own servers, and all of these start
+mod gateway; // the production collector
 mod way; //    signals on their way through the collector
 mod world; //  what the checks share
 
@@ -33,6 +34,7 @@ const CHECKS: &[Check] = &[
     ("a secret in a span or a log record reaches no store", way::secrets_reach_no_store),
     ("what a dead store cannot take survives a crash of the collector", way::the_queue_survives),
     ("an alert reaches the webhook and the store of logs", way::alerts_reach_the_webhook),
+    ("the gateway takes what carries its token, samples and passes on", gateway::it_passes_on),
     ("scripts/stack starts, shows and stops a whole stack", alone::up_status_and_down_are_true),
 ];
 

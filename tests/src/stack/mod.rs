@@ -16,7 +16,7 @@ pub mod query; // what the stores are asked
 pub use binaries::Binaries;
 pub use daemon::{Daemon, Usage, usage};
 pub use left::Left;
-pub use places::Places;
+pub use places::{Places, free_port};
 pub use plan::{Plan, prepare};
 pub use sink::Sink;
 

@@ -88,6 +88,14 @@ fn replace(text: &str, from: &str, to: &str) -> String {
     done + rest
 }
 
+/// A free port of loopback, for what is no service of the stack.
+///
+/// # Errors
+/// No free port.
+pub fn free_port() -> Result<SocketAddr, String> {
+    free(None, &mut BTreeSet::new()).ok_or_else(|| "no free port on 127.0.0.1".into())
+}
+
 /// A free port, `wanted` if it is. Others come from below the range that the system gives to
 /// outgoing connections, so that none of these takes it before its server does.
 fn free(wanted: Option<u16>, taken: &mut BTreeSet<u16>) -> Option<SocketAddr> {
