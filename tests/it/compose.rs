@@ -23,6 +23,8 @@ fn every_endpoint_in_a_configuration_is_a_service_and_a_port_that_it_opens() {
 #[test]
 fn every_image_is_pinned() {
     holds(compose::images);
+    let dockerfile = std::fs::read_to_string(compose::root().join("Dockerfile")).expect("it");
+    assert_eq!(compose::bases(&dockerfile), Vec::<String>::new());
 }
 
 #[test]

@@ -10,7 +10,7 @@ mod service; //   each service by itself
 
 pub use collector::check as collector;
 pub use endpoints::{check as endpoints, open_ports};
-pub use service::{hardening, health, images, mounts, passwords, ports};
+pub use service::{bases, hardening, health, images, mounts, passwords, ports};
 
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;

@@ -64,6 +64,17 @@ pub fn images(compose: &Compose) -> Vec<String> {
     wrong
 }
 
+/// Every base of a Dockerfile is named with a tag that is not `latest`.
+pub fn bases(dockerfile: &str) -> Vec<String> {
+    let froms = dockerfile.lines().filter_map(|line| line.strip_prefix("FROM "));
+    let images = froms.filter_map(|rest| rest.split_whitespace().next());
+    let loose = images.filter(|image| match image.split_once(':') {
+        Some((_, tag)) => tag == "latest",
+        None => true,
+    });
+    loose.map(|image| format!("Dockerfile: FROM {image} can be anything: name a tag")).collect()
+}
+
 /// Every published port is published on loopback.
 pub fn ports(compose: &Compose) -> Vec<String> {
     let mut wrong = Vec::new();
@@ -199,6 +210,13 @@ mod tests {
         }
         assert_eq!(one(images, "image: prom/prometheus:v3.15.0"), "");
         assert_eq!(one(images, "image: prom/prometheus@sha256:00"), "");
+    }
+
+    #[test]
+    fn a_base_without_a_tag_is_named() {
+        let told = bases("FROM rust AS build\nFROM debian:latest\nFROM debian:trixie-slim\n");
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].contains("FROM rust can be anything"), "{told:?}");
     }
 
     #[test]
