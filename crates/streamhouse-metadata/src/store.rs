@@ -2,13 +2,11 @@
 
 use crate::error::MetadataError;
 use crate::types::{
-    Agent, BatchOutcome, CommittedOffset, IndexRow, Locate, Located, OffsetCommit,
-    OffsetCommitOutcome, Position, ProducerIdentity, Retention, Segment, SegmentId, StoredGroup,
-    Topic, TopicId, TopicPartition, Totals, Trim, Trimmed, UnusedSegment, Watermarks,
+    Agent, BatchOutcome, IndexRow, Locate, Located, ProducerIdentity, Segment, Topic, TopicId,
+    TopicPartition, Totals, Watermarks,
 };
 use async_trait::async_trait;
 use std::fmt;
-use std::sync::Arc;
 use uuid::Uuid;
 
 /// The order of the log: topics, the index from offsets to objects, producers, agents.
@@ -98,104 +96,4 @@ pub trait MetadataStore: fmt::Debug + Send + Sync + 'static {
 
     /// Succeeds when the store can write.
     async fn ping(&self) -> Result<(), MetadataError>;
-
-    /// Changes how long and how much of a topic is kept.
-    async fn set_retention(&self, topic: TopicId, kept: Retention) -> Result<Topic, MetadataError> {
-        Err(MetadataError::Unavailable(format!("not served: {:?}", (topic, kept,))))
-    }
-
-    /// Moves the starts of logs, a slice of each; `None` for a partition that does not exist.
-    ///
-    /// # Errors
-    /// [`MetadataError::Refused`]: a [`Trim::To`] lies beyond the end of the log; nothing moved.
-    async fn trim(
-        &self,
-        wanted: &[(TopicPartition, Trim)],
-    ) -> Result<Vec<Option<Trimmed>>, MetadataError> {
-        Err(MetadataError::Unavailable(format!("not served: {:?}", (wanted,))))
-    }
-
-    /// Where records lie, in the order of the question; `None` at the end of the log or for a
-    /// partition that does not exist. An offset before the log start stands for the log start.
-    async fn positions(
-        &self,
-        wanted: &[(TopicPartition, i64)],
-    ) -> Result<Vec<Option<Position>>, MetadataError> {
-        Err(MetadataError::Unavailable(format!("not served: {:?}", (wanted,))))
-    }
-
-    /// All groups, by name.
-    async fn groups(&self) -> Result<Vec<StoredGroup>, MetadataError> {
-        Err(MetadataError::Unavailable(format!("not served: {:?}", ())))
-    }
-
-    /// Takes groups, creating those that do not exist: raises the owner epoch of each.
-    async fn take_groups(&self, names: &[Arc<str>]) -> Result<Vec<StoredGroup>, MetadataError> {
-        Err(MetadataError::Unavailable(format!("not served: {:?}", (names,))))
-    }
-
-    /// Stores that a generation begins (0 members: that the group is empty), for its owner only;
-    /// false when the group is somebody else's by now or deleted.
-    async fn begin_generation(
-        &self,
-        group: &str,
-        epoch: i64,
-        generation: i32,
-        protocol_type: &str,
-        members: usize,
-    ) -> Result<bool, MetadataError> {
-        Err(MetadataError::Unavailable(format!(
-            "not served: {:?}",
-            (group, epoch, generation, protocol_type, members,)
-        )))
-    }
-
-    /// Commits offsets of any groups in one transaction; tells for each what became of it.
-    async fn commit_offsets(
-        &self,
-        commits: &[OffsetCommit],
-    ) -> Result<Vec<OffsetCommitOutcome>, MetadataError> {
-        Err(MetadataError::Unavailable(format!("not served: {:?}", (commits,))))
-    }
-
-    /// The offsets of groups, in the order of `names`.
-    async fn offsets(
-        &self,
-        names: &[Arc<str>],
-    ) -> Result<Vec<Vec<(TopicPartition, CommittedOffset)>>, MetadataError> {
-        Err(MetadataError::Unavailable(format!("not served: {:?}", (names,))))
-    }
-
-    /// Deletes a group with its offsets, for its owner only; false when it is somebody else's.
-    async fn delete_group(&self, group: &str, epoch: i64) -> Result<bool, MetadataError> {
-        Err(MetadataError::Unavailable(format!("not served: {:?}", (group, epoch,))))
-    }
-
-    /// Deletes groups without members that were inactive for longer than `idle_ms`, a slice;
-    /// returns their names.
-    async fn expire_groups(&self, idle_ms: i64) -> Result<Vec<Arc<str>>, MetadataError> {
-        Err(MetadataError::Unavailable(format!("not served: {:?}", (idle_ms,))))
-    }
-
-    /// Raises the floor below which no segment can be committed any more to `floor_ms`; it never
-    /// falls. Returns the floor.
-    async fn raise_floor(&self, floor_ms: i64) -> Result<i64, MetadataError> {
-        Err(MetadataError::Unavailable(format!("not served: {:?}", (floor_ms,))))
-    }
-
-    /// Some segments stamped below the floor that no record refers to, and how many there are in
-    /// all, whatever their stamp.
-    async fn unused_segments(&self) -> Result<(Vec<UnusedSegment>, u64), MetadataError> {
-        Err(MetadataError::Unavailable(format!("not served: {:?}", ())))
-    }
-
-    /// Forgets segments whose objects are deleted.
-    async fn forget_segments(&self, ids: &[SegmentId]) -> Result<(), MetadataError> {
-        Err(MetadataError::Unavailable(format!("not served: {:?}", (ids,))))
-    }
-
-    /// Tells which of `ids` are committed and not forgotten, in their order.
-    async fn is_known(&self, ids: &[SegmentId]) -> Result<Vec<bool>, MetadataError> {
-        Err(MetadataError::Unavailable(format!("not served: {:?}", (ids,))))
-    }
 }

@@ -2,10 +2,7 @@
 //!
 //! To add a metric, add a row to an area's table and record it where the thing happens.
 
-mod cleanup;
-mod client_telemetry;
 mod consumer;
-mod group;
 mod kafka;
 mod metadata;
 mod producer;
@@ -13,10 +10,7 @@ mod storage;
 mod system;
 mod telemetry;
 
-pub use cleanup::{GarbageMetrics, RetentionMetrics};
-pub use client_telemetry::ClientTelemetryMetrics;
 pub use consumer::{ConsumerMetrics, ConsumerTopic};
-pub use group::{GROUP_PARTITIONS, GROUPS, GroupMetrics, LagMetrics};
 pub use kafka::{ConnectionMetrics, KafkaMetrics};
 pub use metadata::{ClusterMetrics, MetadataMetrics};
 pub use producer::{ProducerMetrics, ProducerRequests, ProducerTopic};
@@ -39,10 +33,6 @@ pub struct Instruments {
     pub producer: ProducerMetrics,
     /// What consumers read.
     pub consumer: ConsumerMetrics,
-    /// Consumer groups.
-    pub groups: GroupMetrics,
-    /// How far groups are behind.
-    pub lag: LagMetrics,
     /// Kafka requests.
     pub kafka: KafkaMetrics,
     /// Kafka connections.
@@ -55,14 +45,8 @@ pub struct Instruments {
     pub cache: CacheMetrics,
     /// What is stored.
     pub storage: StorageMetrics,
-    /// Records that leave the log.
-    pub retention: RetentionMetrics,
-    /// The garbage collector.
-    pub garbage: GarbageMetrics,
     /// Metadata operations.
     pub metadata: MetadataMetrics,
-    /// Metrics that clients push.
-    pub client_telemetry: ClientTelemetryMetrics,
     /// Topics, partitions, agents.
     pub cluster: ClusterMetrics,
     /// Build and health.
@@ -79,18 +63,13 @@ impl Instruments {
         Self {
             producer: ProducerMetrics::declare(declare),
             consumer: ConsumerMetrics::declare(declare),
-            groups: GroupMetrics::declare(declare),
-            lag: LagMetrics::declare(declare),
             kafka: KafkaMetrics::declare(declare),
             connections: ConnectionMetrics::declare(declare),
             segment: SegmentMetrics::declare(declare),
             object_store: ObjectStoreMetrics::declare(declare),
             cache: CacheMetrics::declare(declare),
             storage: StorageMetrics::declare(declare),
-            retention: RetentionMetrics::declare(declare),
-            garbage: GarbageMetrics::declare(declare),
             metadata: MetadataMetrics::declare(declare),
-            client_telemetry: ClientTelemetryMetrics::declare(declare),
             cluster: ClusterMetrics::declare(declare),
             service: ServiceMetrics::declare(declare),
             process: ProcessMetrics::declare(declare),
