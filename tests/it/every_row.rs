@@ -109,10 +109,11 @@ fn every_declared_instrument_is_recorded_by_the_running_engine() {
     let mut moved = Moved::default();
     s3.faults().queue(Operation::Put, [Fault::Throttled, Fault::ServerError]);
     load(&server, &mut moved);
+    // Each fault stays until an export has met it.
     receiver.set_fault(otlp::Fault::Reject(1));
-    load_again(&server, &mut moved);
+    load_until(&server, &mut moved, "streamhouse_telemetry_rejected_total");
     receiver.set_fault(otlp::Fault::Invalid);
-    load_again(&server, &mut moved);
+    load_until(&server, &mut moved, "streamhouse_telemetry_failed_total");
     receiver.set_fault(otlp::Fault::Hang);
     storm(&server, &mut moved);
 
@@ -147,6 +148,16 @@ fn storm(server: &Server, moved: &mut Moved) {
         }
     }
     moved.note(&server.scrape());
+}
+
+/// Goes on until the family has moved, or for long enough to be sure that it does not.
+fn load_until(server: &Server, moved: &mut Moved, family: &str) {
+    for _ in 0..100 {
+        load_again(server, moved);
+        if moved.0.get(family).is_some_and(|value| *value > 0.0) {
+            return;
+        }
+    }
 }
 
 fn load_again(server: &Server, moved: &mut Moved) {
