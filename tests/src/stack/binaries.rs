@@ -31,7 +31,7 @@ impl Binaries {
         let found = pairs.map(|(name, path)| (name.to_owned(), path.into())).collect();
         let (missing, failed) = match output.status.code() {
             Some(0) => (String::new(), false),
-            Some(3) => ("cannot be built here: Go, space or a module proxy is missing, see above".into(), false),
+            Some(3) => ("cannot be built here; see above for what is missing".into(), false),
             _ => (format!("was not built: build.sh ended with {}, see above", output.status), true),
         };
         Ok(Self { found, missing, failed })
