@@ -79,6 +79,16 @@ pub fn promtool_accepts(world: &mut World) -> Done {
     accepts(Command::new(promtool).args(["check", "config", "--lint=all"]).arg(config))
 }
 
+pub fn the_alerts_fire_as_their_cases_say(world: &mut World) -> Done {
+    let promtool = world.binary("promtool")?.to_owned();
+    let rules = root().join("alerts/rules/streamhouse.yml");
+    accepts(
+        Command::new(&promtool).args(["check", "rules", "--lint=all", "--lint-fatal"]).arg(rules),
+    )?;
+    let cases = root().join("alerts/tests/streamhouse.yml");
+    accepts(Command::new(&promtool).args(["test", "rules"]).arg(cases))
+}
+
 pub fn amtool_accepts(world: &mut World) -> Done {
     let amtool = world.binary("amtool")?;
     accepts(Command::new(amtool).arg("check-config").arg(root().join("alerts/alertmanager.yml")))

@@ -25,6 +25,7 @@ const CHECKS: &[Check] = &[
     ("the collector accepts its configurations", boot::the_collector_accepts),
     ("the collector accepts the agent of its README", boot::the_collector_accepts_the_agent),
     ("promtool accepts Prometheus' configuration", boot::promtool_accepts),
+    ("the alerts fire as their cases say", boot::the_alerts_fire_as_their_cases_say),
     ("amtool accepts Alertmanager's configuration", boot::amtool_accepts),
     ("the compose loader accepts docker-compose.yml", boot::the_compose_loader_accepts),
     ("every server of the stack starts and is ready", boot::everything_starts),

@@ -5,6 +5,7 @@
     reason = "helpers of tests fail and tell as tests do"
 )]
 
+mod alerts;
 mod clients;
 mod collector;
 mod compose;
