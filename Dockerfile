@@ -23,7 +23,7 @@ ENV STREAMHOUSE_DATA_DIR=/var/lib/streamhouse \
 USER 65532:65532
 VOLUME /var/lib/streamhouse
 EXPOSE 9092 9464
-# Longer than shutdown_timeout: what is acknowledged is stored before the process ends.
+# Drains for at most shutdown_timeout (14 s): stop it with a grace period longer than that.
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 CMD ["/usr/local/bin/healthy"]
 ENTRYPOINT ["/usr/local/bin/entrypoint"]

@@ -9,9 +9,7 @@ use streamhouse_tests::http;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_streamhouse-stack");
 
 pub fn up_status_and_down_are_true(world: &mut World) -> Result<(), Outcome> {
-    for name in ["versitygw", "jaeger", "victoria-logs", "alertmanager", "prometheus", "otelcol"] {
-        world.binary(name)?;
-    }
+    world.has_stack()?;
     let state = world.folder().join("state");
     let run = |arguments: &[&str]| -> Result<(bool, String), Outcome> {
         let mut command = Command::new(PROGRAM);

@@ -35,6 +35,7 @@ const CHECKS: &[Check] = &[
     ("a secret in a span or a log record reaches no store", way::secrets_reach_no_store),
     ("what a dead store cannot take survives a crash of the collector", way::the_queue_survives),
     ("an alert reaches the webhook and the store of logs", way::alerts_reach_the_webhook),
+    ("an agent that is down silences what else is said of it", way::a_dead_agent_inhibits),
     ("the gateway takes what carries its token, samples and passes on", gateway::it_passes_on),
     ("scripts/stack starts, shows and stops a whole stack", alone::up_status_and_down_are_true),
 ];

@@ -167,3 +167,30 @@ pub fn alerts_reach_the_webhook(world: &mut World) -> Done {
     })?;
     Ok(())
 }
+
+pub fn a_dead_agent_inhibits(world: &mut World) -> Done {
+    let alert = |name: &str, instance: &str| {
+        json!({"labels": {"alertname": name, "job": "inhibited", "instance": instance},
+            "annotations": {"summary": "one of a few"}})
+    };
+    let all =
+        json!([alert("AgentDown", "a"), alert("S3Throttling", "a"), alert("S3Throttling", "b")]);
+    let stack = world.stack()?;
+    send(stack.places().of("alertmanager", 9093), "/api/v2/alerts", &all)?;
+
+    let manager = stack.alertmanager();
+    let own = until("the verdict on three alerts", PATIENCE, || {
+        let mut alerts = manager.alerts().ok()?;
+        alerts.retain(|alert| alert["labels"]["job"] == "inhibited");
+        let is_decided = |alert: &Value| alert["status"]["state"] != "unprocessed";
+        (alerts.len() == 3 && alerts.iter().all(is_decided)).then_some(alerts)
+    })?;
+    for alert in own {
+        let labels = &alert["labels"];
+        let is_due = labels["alertname"] == "S3Throttling" && labels["instance"] == "a";
+        if is_due != (alert["status"]["state"] == "suppressed") {
+            return Err(format!("{labels} is {}", alert["status"]).into());
+        }
+    }
+    Ok(())
+}

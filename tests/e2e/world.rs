@@ -42,6 +42,11 @@ impl World {
         self.binaries.get(name).map_err(|why| self.missing(why))
     }
 
+    /// Whether every server of the stack is built.
+    pub fn has_stack(&self) -> Result<(), Outcome> {
+        Stack::binaries().try_for_each(|name| self.binary(name).map(|_| ()))
+    }
+
     fn missing(&self, why: String) -> Outcome {
         if self.binaries.has_failed() { Outcome::Failed(why) } else { Outcome::Skipped(why) }
     }
@@ -54,11 +59,7 @@ impl World {
     /// The stack, started by the first check that asks for it.
     pub fn stack(&mut self) -> Result<&mut Stack, Outcome> {
         if self.stack.is_none() {
-            for name in
-                ["versitygw", "jaeger", "victoria-logs", "alertmanager", "prometheus", "otelcol"]
-            {
-                self.binary(name)?;
-            }
+            self.has_stack()?;
             let folder = self.folder.path().join("stack");
             self.stack = Some(Stack::start(&self.binaries, &folder)?);
         }

@@ -1,5 +1,5 @@
 //! What the tests that span crates share: the real binary as a child process, a raw Kafka
-//! connection, a reader of `/metrics`, a load generator, the checks of the
+//! connection, a reader of `/metrics`, a load generator, the checks of queries and of the
 //! compose stack, and the stack itself on loopback.
 #![allow(clippy::expect_used, reason = "helpers of tests fail as tests do")]
 
@@ -8,5 +8,6 @@ pub mod http;
 pub mod load;
 pub mod metrics;
 pub mod process;
+pub mod promql;
 pub mod raw;
 pub mod stack;

@@ -79,6 +79,28 @@ pub fn check(name: &str, text: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compose::{read, root};
+
+    /// Components whose module is called otherwise.
+    const MODULES: [(&str, &str); 2] =
+        [("otlp_grpc", "otlpexporter"), ("file_storage", "filestorage")];
+
+    #[test]
+    fn the_known_components_are_those_that_are_built() {
+        let manifest = read(&root().join("tests/stack/otelcol/manifest.yaml")).expect("it");
+        let manifest = yaml(&manifest).expect("YAML");
+        for (kind, known) in COMPONENTS {
+            let module = |id: &&str| {
+                let other = MODULES.iter().find(|(other, _)| other == id);
+                let usual = || format!("{}{}", id.replace('_', ""), kind.trim_end_matches('s'));
+                other.map_or_else(usual, |(_, module)| (*module).to_owned())
+            };
+            let built = list(&manifest[*kind]).filter_map(|entry| entry["gomod"].as_str());
+            let built = built.filter_map(|gomod| gomod.split(' ').next()?.rsplit('/').next());
+            let built: BTreeSet<String> = built.map(str::to_owned).collect();
+            assert_eq!(known.iter().map(module).collect::<BTreeSet<_>>(), built, "{kind}");
+        }
+    }
 
     #[test]
     fn an_unknown_component_is_named_with_those_that_exist() {

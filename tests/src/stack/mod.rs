@@ -56,6 +56,11 @@ pub struct Stack {
 }
 
 impl Stack {
+    /// The binaries of its servers.
+    pub fn binaries() -> impl Iterator<Item = &'static str> {
+        SERVERS.iter().map(|Server(_, binary, ..)| *binary)
+    }
+
     /// Starts every server on free ports, with what they write below `folder`, and a webhook
     /// that every receiver of the Alertmanager sends to as well.
     ///
