@@ -13,6 +13,7 @@ mod config; //     limits and identity
 mod connection; // requests in, answers out in order
 mod error;
 mod framing; //    admission, and bodies under a deadline
+mod groups; //     consumer groups: who coordinates what, and what is known of them
 mod handlers; //   one file per API
 mod listener; //   accepts connections
 mod placement; //  which agent a partition prefers
@@ -24,4 +25,5 @@ mod topics; //     open topics with their handles
 pub use broker::Broker;
 pub use config::BrokerConfig;
 pub use error::KafkaError;
+pub use groups::table::{GroupFacts, GroupTable, GroupView};
 pub use listener::serve;

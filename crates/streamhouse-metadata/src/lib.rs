@@ -16,6 +16,8 @@ pub use metered::Metered;
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::MetadataStore;
 pub use types::{
-    Agent, Batch, BatchOutcome, Block, IndexRow, Locate, Located, ProducerBatch, ProducerIdentity,
-    Rejection, Segment, SegmentId, Topic, TopicId, TopicPartition, Totals, Watermarks,
+    Agent, Batch, BatchOutcome, Block, CommittedOffset, IndexRow, Locate, Located, OffsetCommit,
+    OffsetCommitOutcome, Position, ProducerBatch, ProducerIdentity, Rejection, Retention,
+    RetentionChange, Segment, SegmentId, StoredGroup, Topic, TopicId, TopicPartition, Totals, Trim,
+    TrimOutcome, Trimmed, UnusedSegment, Watermarks,
 };

@@ -2,11 +2,14 @@
 
 use crate::error::MetadataError;
 use crate::types::{
-    Agent, BatchOutcome, IndexRow, Locate, Located, ProducerIdentity, Segment, Topic, TopicId,
-    TopicPartition, Totals, Watermarks,
+    Agent, BatchOutcome, CommittedOffset, IndexRow, Locate, Located, OffsetCommit,
+    OffsetCommitOutcome, Position, ProducerIdentity, RetentionChange, Segment, SegmentId,
+    StoredGroup, Topic, TopicId, TopicPartition, Totals, Trim, TrimOutcome, UnusedSegment,
+    Watermarks,
 };
 use async_trait::async_trait;
 use std::fmt;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// The order of the log: topics, the index from offsets to objects, producers, agents.
@@ -96,4 +99,116 @@ pub trait MetadataStore: fmt::Debug + Send + Sync + 'static {
 
     /// Succeeds when the store can write.
     async fn ping(&self) -> Result<(), MetadataError>;
+
+    /// Changes how long and how much of a topic is kept, field by field.
+    async fn set_retention(
+        &self,
+        topic: TopicId,
+        change: RetentionChange,
+    ) -> Result<Topic, MetadataError> {
+        not_served(&(topic, change))
+    }
+
+    /// Moves the starts of logs, a slice of each; in the order of `wanted`, one does not stop the
+    /// others.
+    async fn trim(
+        &self,
+        wanted: &[(TopicPartition, Trim)],
+    ) -> Result<Vec<TrimOutcome>, MetadataError> {
+        not_served(&wanted)
+    }
+
+    /// Where records lie, in the order of the question; `None` at the end of the log or for a
+    /// partition that does not exist. An offset before the log start stands for the log start.
+    async fn positions(
+        &self,
+        wanted: &[(TopicPartition, i64)],
+    ) -> Result<Vec<Option<Position>>, MetadataError> {
+        not_served(&wanted)
+    }
+
+    /// All groups, by name.
+    async fn groups(&self) -> Result<Vec<StoredGroup>, MetadataError> {
+        not_served(&())
+    }
+
+    /// Takes groups: raises the owner epoch of each, so that whatever an earlier owner still
+    /// writes is refused, and stores that it has no members. `None` for one that does not exist;
+    /// with `create` there is none such.
+    async fn take_groups(
+        &self,
+        names: &[Arc<str>],
+        create: bool,
+    ) -> Result<Vec<Option<StoredGroup>>, MetadataError> {
+        not_served(&(names, create))
+    }
+
+    /// Stores that a generation begins (0 members: that the group is empty), for its owner only;
+    /// false when the group is somebody else's by now or deleted, or the stored generation is
+    /// above. The same generation may be stored again.
+    async fn begin_generation(
+        &self,
+        group: &str,
+        epoch: i64,
+        generation: i32,
+        protocol_type: &str,
+        members: usize,
+    ) -> Result<bool, MetadataError> {
+        not_served(&(group, epoch, generation, protocol_type, members))
+    }
+
+    /// Commits offsets of any groups in one transaction; tells for each what became of it.
+    async fn commit_offsets(
+        &self,
+        commits: &[OffsetCommit],
+    ) -> Result<Vec<OffsetCommitOutcome>, MetadataError> {
+        not_served(&commits)
+    }
+
+    /// The offsets of groups, in the order of `names`.
+    async fn offsets(
+        &self,
+        names: &[Arc<str>],
+    ) -> Result<Vec<Vec<(TopicPartition, CommittedOffset)>>, MetadataError> {
+        not_served(&names)
+    }
+
+    /// Deletes a group with its offsets, for its owner only; false when it is somebody else's.
+    async fn delete_group(&self, group: &str, epoch: i64) -> Result<bool, MetadataError> {
+        not_served(&(group, epoch))
+    }
+
+    /// Deletes groups without members that were inactive for longer than `idle_ms`, a slice;
+    /// returns their names.
+    async fn expire_groups(&self, idle_ms: i64) -> Result<Vec<Arc<str>>, MetadataError> {
+        not_served(&idle_ms)
+    }
+
+    /// Raises the floor below which no segment can be committed any more to `grace_ms` before
+    /// now, by the store's clock; it never falls. Returns the floor.
+    async fn raise_floor(&self, grace_ms: i64) -> Result<i64, MetadataError> {
+        not_served(&grace_ms)
+    }
+
+    /// Some segments stamped below the floor that no record refers to and whose answers need not
+    /// be repeated any more, and how many no record refers to in all, whatever their stamp.
+    async fn unused_segments(&self) -> Result<(Vec<UnusedSegment>, u64), MetadataError> {
+        not_served(&())
+    }
+
+    /// Forgets segments whose objects are deleted.
+    async fn forget_segments(&self, ids: &[SegmentId]) -> Result<(), MetadataError> {
+        not_served(&ids)
+    }
+
+    /// Tells which of `ids` have a row, live or dead, in their order: the objects of the others,
+    /// stamped below the floor, are orphans.
+    async fn is_known(&self, ids: &[SegmentId]) -> Result<Vec<bool>, MetadataError> {
+        not_served(&ids)
+    }
+}
+
+/// What a store says to what it does not serve yet.
+fn not_served<T>(asked: &dyn fmt::Debug) -> Result<T, MetadataError> {
+    Err(MetadataError::Unavailable(format!("not served: {asked:?}")))
 }

@@ -35,6 +35,27 @@ pub struct Topic {
     pub partitions: i32,
     /// When it was created, in milliseconds since the epoch.
     pub created_ms: i64,
+    /// How long and how much of it is kept.
+    pub retention: Retention,
+}
+
+/// How long and how much of a topic's partitions is kept. `None`: as the broker's default says;
+/// −1: without limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Milliseconds since a record was appended (`retention.ms`).
+    pub ms: Option<i64>,
+    /// Bytes of one partition's record batches (`retention.bytes`).
+    pub bytes: Option<i64>,
+}
+
+/// A change of a [`Retention`]: a field that is `None` stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetentionChange {
+    /// What [`Retention::ms`] becomes.
+    pub ms: Option<Option<i64>>,
+    /// What [`Retention::bytes`] becomes.
+    pub bytes: Option<Option<i64>>,
 }
 
 /// Identifies a segment; its stamp is the time of its making.
@@ -229,5 +250,121 @@ pub struct Totals {
     /// Segment objects that the index refers to.
     pub objects: u64,
     /// Bytes of these objects.
+    pub bytes: u64,
+}
+
+/// A consumer group as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredGroup {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Raised whenever a coordinator takes the group: what an earlier owner writes is refused.
+    pub epoch: i64,
+    /// The last generation that was begun; never reused.
+    pub generation: i32,
+    /// What its members are, `consumer` for consumers; empty while there were none.
+    pub protocol_type: String,
+    /// When it last had members or committed an offset, by the store's clock.
+    pub active_ms: i64,
+}
+
+/// Offsets of one group to commit, all or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OffsetCommit {
+    /// The group.
+    pub group: Arc<str>,
+    /// The owner epoch under which the coordinator acts.
+    pub epoch: i64,
+    /// The generation of the committing member; `None` for a commit from outside the group, which
+    /// is accepted while the group has no members.
+    pub generation: Option<i32>,
+    /// What to store.
+    pub offsets: Vec<(TopicPartition, CommittedOffset)>,
+}
+
+/// A group's place in a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommittedOffset {
+    /// The offset of the next record to consume.
+    pub offset: i64,
+    /// The leader epoch that the consumer named, −1 if none.
+    pub leader_epoch: i32,
+    /// The consumer's own remark.
+    pub metadata: Arc<str>,
+    /// When it was committed, by the store's clock; ignored when committing.
+    pub committed_ms: i64,
+}
+
+/// What became of an [`OffsetCommit`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OffsetCommitOutcome {
+    /// Stored, at this time by the store's clock; partitions that do not exist are left out and
+    /// named here.
+    Committed {
+        /// When, in milliseconds since the epoch.
+        committed_ms: i64,
+        /// Partitions that do not exist (any more).
+        unknown: Vec<TopicPartition>,
+    },
+    /// The group is somebody else's by now, or deleted: drop the local state.
+    NotOwner,
+    /// The generation is not the stored one.
+    StaleGeneration,
+}
+
+/// A place in a partition that something was asked of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// When the record at the offset was appended, in milliseconds since the epoch.
+    pub append_time_ms: i64,
+    /// Bytes of record batches from the run that holds it to the end of the log.
+    pub bytes_to_end: i64,
+}
+
+/// How far the start of a log is to move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trim {
+    /// To an offset within the log; beyond its end is refused.
+    To(i64),
+    /// To the end of the log, as it is in the trim's transaction.
+    ToEnd,
+    /// Past every run appended at or before this time, in milliseconds since the epoch.
+    AppendedBefore(i64),
+    /// Until the partition's batches have at most this many bytes.
+    ToBytes(i64),
+}
+
+/// What became of the trim of one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TrimOutcome {
+    /// The log starts where it was to, or nearer to it.
+    Trimmed(Trimmed),
+    /// The partition does not exist (any more).
+    UnknownPartition,
+    /// The offset lies beyond the end of the log, or below 0; nothing moved.
+    OutOfRange,
+}
+
+/// What a trim did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trimmed {
+    /// Where the log starts now.
+    pub log_start: i64,
+    /// How many records were removed.
+    pub records: i64,
+    /// What groups had not consumed of them, told exactly once: by the trim that removed them.
+    pub lost: Vec<(Arc<str>, i64)>,
+    /// Whether there is more to remove: trims work in slices.
+    pub more: bool,
+}
+
+/// A stored object that no record refers to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnusedSegment {
+    /// The segment.
+    pub id: SegmentId,
+    /// Its object's name.
+    pub object: Arc<str>,
+    /// The object's size in bytes.
     pub bytes: u64,
 }

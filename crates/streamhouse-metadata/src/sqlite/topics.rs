@@ -12,7 +12,8 @@ type Row = (String, String, i32, i64);
 
 fn topic((id, name, partitions, created_ms): Row) -> Result<Topic, MetadataError> {
     let id = TopicId(id.parse().map_err(|_| unreadable("topic id", &id))?);
-    Ok(Topic { id, name: name.into(), partitions, created_ms })
+    let retention = crate::types::Retention::default();
+    Ok(Topic { id, name: name.into(), partitions, created_ms, retention })
 }
 
 pub(super) async fn all(session: &mut Session<'_>) -> Result<Vec<Topic>, MetadataError> {

@@ -3,13 +3,15 @@
 mod component;
 mod errors;
 mod free;
+mod group;
 mod operation;
 mod outcome;
 mod telemetry;
 
 pub use component::Component;
 pub use errors::{ConsumeError, MetadataError, ProduceError, StoreError};
-pub use free::{OTHER, Topic, UNKNOWN};
+pub use free::{ALL, Group, OTHER, Partition, Topic, UNKNOWN};
+pub use group::{GroupState, RebalanceReason};
 pub use operation::{Api, Direction, MetadataOperation, Operation, RequestOutcome, TraceSearch};
 pub use outcome::Outcome;
 pub use telemetry::{

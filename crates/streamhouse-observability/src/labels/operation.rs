@@ -57,6 +57,14 @@ pub enum MetadataOperation {
     Agents,
     /// Read totals.
     Stats,
+    /// Take, read or delete consumer groups.
+    Groups,
+    /// Commit or read offsets of groups.
+    Offsets,
+    /// Remove records from the start of logs.
+    Trim,
+    /// Raise the floor, find and forget objects that nothing refers to.
+    Garbage,
     /// Health probe.
     Ping,
 }
@@ -73,6 +81,10 @@ impl ClosedLabel for MetadataOperation {
         Self::Fate,
         Self::Agents,
         Self::Stats,
+        Self::Groups,
+        Self::Offsets,
+        Self::Trim,
+        Self::Garbage,
         Self::Ping,
     ];
 
@@ -87,6 +99,10 @@ impl ClosedLabel for MetadataOperation {
             Self::Fate => "fate",
             Self::Agents => "agents",
             Self::Stats => "stats",
+            Self::Groups => "groups",
+            Self::Offsets => "offsets",
+            Self::Trim => "trim",
+            Self::Garbage => "garbage",
             Self::Ping => "ping",
         }
     }
@@ -148,6 +164,34 @@ pub enum Api {
     CreatePartitions,
     /// DescribeCluster.
     DescribeCluster,
+    /// OffsetCommit.
+    OffsetCommit,
+    /// OffsetFetch.
+    OffsetFetch,
+    /// JoinGroup.
+    JoinGroup,
+    /// Heartbeat.
+    Heartbeat,
+    /// LeaveGroup.
+    LeaveGroup,
+    /// SyncGroup.
+    SyncGroup,
+    /// DescribeGroups.
+    DescribeGroups,
+    /// ListGroups.
+    ListGroups,
+    /// DeleteGroups.
+    DeleteGroups,
+    /// DeleteRecords.
+    DeleteRecords,
+    /// AlterConfigs.
+    AlterConfigs,
+    /// IncrementalAlterConfigs.
+    IncrementalAlterConfigs,
+    /// GetTelemetrySubscriptions.
+    GetTelemetrySubscriptions,
+    /// PushTelemetry.
+    PushTelemetry,
     /// A key that is not offered, or a frame without a readable header.
     Unknown,
 }
@@ -167,6 +211,20 @@ impl ClosedLabel for Api {
         Self::DescribeConfigs,
         Self::CreatePartitions,
         Self::DescribeCluster,
+        Self::OffsetCommit,
+        Self::OffsetFetch,
+        Self::JoinGroup,
+        Self::Heartbeat,
+        Self::LeaveGroup,
+        Self::SyncGroup,
+        Self::DescribeGroups,
+        Self::ListGroups,
+        Self::DeleteGroups,
+        Self::DeleteRecords,
+        Self::AlterConfigs,
+        Self::IncrementalAlterConfigs,
+        Self::GetTelemetrySubscriptions,
+        Self::PushTelemetry,
         Self::Unknown,
     ];
 
@@ -184,6 +242,20 @@ impl ClosedLabel for Api {
             Self::DescribeConfigs => "describe_configs",
             Self::CreatePartitions => "create_partitions",
             Self::DescribeCluster => "describe_cluster",
+            Self::OffsetCommit => "offset_commit",
+            Self::OffsetFetch => "offset_fetch",
+            Self::JoinGroup => "join_group",
+            Self::Heartbeat => "heartbeat",
+            Self::LeaveGroup => "leave_group",
+            Self::SyncGroup => "sync_group",
+            Self::DescribeGroups => "describe_groups",
+            Self::ListGroups => "list_groups",
+            Self::DeleteGroups => "delete_groups",
+            Self::DeleteRecords => "delete_records",
+            Self::AlterConfigs => "alter_configs",
+            Self::IncrementalAlterConfigs => "incremental_alter_configs",
+            Self::GetTelemetrySubscriptions => "get_telemetry_subscriptions",
+            Self::PushTelemetry => "push_telemetry",
             Self::Unknown => "unknown",
         }
     }

@@ -1,0 +1,3 @@
+//! Consumer groups.
+
+pub(crate) mod table; // what this agent knows of its groups, for whoever looks at them
