@@ -82,7 +82,7 @@ pub(crate) fn of_append(error: &AppendError) -> (labels::ProduceError, Code) {
             Rejection::ForgottenDuplicate => (Class::OutOfOrder, Code::DuplicateSequenceNumber),
             Rejection::UnknownProducer => (Class::UnknownProducer, Code::UnknownProducerId),
             Rejection::Fenced => (Class::Fenced, Code::InvalidProducerEpoch),
-            Rejection::StaleSegment => (Class::Metadata, Code::KafkaStorageError),
+            Rejection::StaleSegment { .. } => (Class::Metadata, Code::KafkaStorageError),
         },
         AppendError::Store(error) => (of_store(error), Code::KafkaStorageError),
         AppendError::Metadata(_) => (Class::Metadata, Code::KafkaStorageError),

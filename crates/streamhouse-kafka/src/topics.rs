@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
-use streamhouse_metadata::{MetadataError, MetadataStore, Topic, TopicId};
+use streamhouse_metadata::{MetadataError, MetadataStore, Retention, Topic, TopicId};
 use streamhouse_observability::declare::GaugeCell;
 use streamhouse_observability::instruments::{
     ClusterMetrics, ConsumerMetrics, ConsumerTopic, ProducerMetrics, ProducerTopic,
@@ -135,7 +135,7 @@ impl Topics {
     /// As [`MetadataStore::create_topic`].
     pub async fn create(&self, name: &str, count: i32) -> Result<Arc<OpenTopic>, MetadataError> {
         let _changing = self.refreshed.lock().await;
-        let topic = self.store.create_topic(name, count).await?;
+        let topic = self.store.create_topic(name, count, Retention::default()).await?;
         Ok(self.insert(topic))
     }
 

@@ -11,8 +11,8 @@
 
 use std::time::{Duration, Instant};
 use streamhouse_metadata::{
-    Batch, Block, MetadataStore, ProducerBatch, Segment, SegmentId, SqliteOptions, SqliteStore,
-    Topic, TopicPartition,
+    Batch, Block, MetadataStore, ProducerBatch, Retention, Segment, SegmentId, SqliteOptions,
+    SqliteStore, Topic, TopicPartition,
 };
 use ulid::Ulid;
 
@@ -45,7 +45,10 @@ fn segment(topic: &Topic, producer: i64, round: i32) -> Segment {
 }
 
 async fn measure(store: &SqliteStore, partitions: i32) -> (Duration, Duration, u64) {
-    let topic = store.create_topic(&format!("p{partitions}"), partitions).await.unwrap();
+    let topic = store
+        .create_topic(&format!("p{partitions}"), partitions, Retention::default())
+        .await
+        .unwrap();
     let producer = store.init_producer(None).await.unwrap();
     let mut times = Vec::new();
     let mut statements = 0;

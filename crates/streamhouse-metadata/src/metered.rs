@@ -5,11 +5,13 @@
 use crate::error::MetadataError;
 use crate::store::MetadataStore;
 use crate::types::{
-    Agent, BatchOutcome, IndexRow, Locate, Located, ProducerIdentity, Segment, Topic, TopicId,
-    TopicPartition, Totals, Watermarks,
+    Agent, BatchOutcome, CommittedOffset, IndexRow, Locate, Located, OffsetCommit,
+    OffsetCommitOutcome, ProducerIdentity, Retention, RetentionChange, Segment, StoredGroup, Topic,
+    TopicId, TopicPartition, Totals, Watermarks,
 };
 use async_trait::async_trait;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Instant;
 use streamhouse_observability::declare::{ClosedLabel, CounterCell, HistogramCell, PerValue};
 use streamhouse_observability::instruments::MetadataMetrics;
@@ -137,8 +139,14 @@ impl<S: MetadataStore> MetadataStore for Metered<S> {
         self.measure(MetadataOperation::Topics, self.store.topics()).await
     }
 
-    async fn create_topic(&self, name: &str, partitions: i32) -> Result<Topic, MetadataError> {
-        self.measure(MetadataOperation::Alter, self.store.create_topic(name, partitions)).await
+    async fn create_topic(
+        &self,
+        name: &str,
+        partitions: i32,
+        retention: Retention,
+    ) -> Result<Topic, MetadataError> {
+        let call = self.store.create_topic(name, partitions, retention);
+        self.measure(MetadataOperation::Alter, call).await
     }
 
     async fn create_partitions(&self, topic: TopicId, total: i32) -> Result<Topic, MetadataError> {
@@ -185,5 +193,59 @@ impl<S: MetadataStore> MetadataStore for Metered<S> {
 
     async fn ping(&self) -> Result<(), MetadataError> {
         self.measure(MetadataOperation::Ping, self.store.ping()).await
+    }
+
+    async fn set_retention(
+        &self,
+        topic: TopicId,
+        change: RetentionChange,
+    ) -> Result<Topic, MetadataError> {
+        self.measure(MetadataOperation::Alter, self.store.set_retention(topic, change)).await
+    }
+
+    async fn groups(&self) -> Result<Vec<StoredGroup>, MetadataError> {
+        self.measure(MetadataOperation::Groups, self.store.groups()).await
+    }
+
+    async fn take_groups(
+        &self,
+        names: &[Arc<str>],
+        create: bool,
+    ) -> Result<Vec<Option<StoredGroup>>, MetadataError> {
+        self.measure(MetadataOperation::Groups, self.store.take_groups(names, create)).await
+    }
+
+    async fn begin_generation(
+        &self,
+        group: &str,
+        epoch: i64,
+        generation: i32,
+        protocol_type: &str,
+        members: usize,
+    ) -> Result<bool, MetadataError> {
+        let call = self.store.begin_generation(group, epoch, generation, protocol_type, members);
+        self.measure(MetadataOperation::Groups, call).await
+    }
+
+    async fn commit_offsets(
+        &self,
+        commits: &[OffsetCommit],
+    ) -> Result<Vec<OffsetCommitOutcome>, MetadataError> {
+        self.measure(MetadataOperation::Offsets, self.store.commit_offsets(commits)).await
+    }
+
+    async fn offsets(
+        &self,
+        names: &[Arc<str>],
+    ) -> Result<Vec<Vec<(TopicPartition, CommittedOffset)>>, MetadataError> {
+        self.measure(MetadataOperation::Offsets, self.store.offsets(names)).await
+    }
+
+    async fn delete_group(&self, group: &str, epoch: i64) -> Result<bool, MetadataError> {
+        self.measure(MetadataOperation::Groups, self.store.delete_group(group, epoch)).await
+    }
+
+    async fn expire_groups(&self, idle_ms: i64) -> Result<Vec<Arc<str>>, MetadataError> {
+        self.measure(MetadataOperation::Groups, self.store.expire_groups(idle_ms)).await
     }
 }

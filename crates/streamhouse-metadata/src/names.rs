@@ -1,6 +1,7 @@
 //! What topics may be called, and how many partitions they may have.
 
 use crate::error::MetadataError;
+use crate::types::{Retention, RetentionChange};
 
 /// The greatest length of a topic's name.
 const LONGEST: usize = 249;
@@ -31,6 +32,21 @@ pub(crate) fn check_partitions(partitions: i32) -> Result<(), MetadataError> {
     Err(MetadataError::Refused(format!(
         "{partitions} partitions are not possible: a topic has 1 to {MOST_PARTITIONS}"
     )))
+}
+
+pub(crate) fn check_retention(retention: Retention) -> Result<(), MetadataError> {
+    for (name, value) in [("retention.ms", retention.ms), ("retention.bytes", retention.bytes)] {
+        if let Some(value) = value.filter(|value| *value < -1) {
+            return Err(MetadataError::Refused(format!(
+                "{name} cannot be {value}: it must be at least 0, or -1 for no limit"
+            )));
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn check_change(change: RetentionChange) -> Result<(), MetadataError> {
+    check_retention(Retention { ms: change.ms.flatten(), bytes: change.bytes.flatten() })
 }
 
 #[cfg(test)]

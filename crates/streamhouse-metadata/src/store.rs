@@ -3,9 +3,9 @@
 use crate::error::MetadataError;
 use crate::types::{
     Agent, BatchOutcome, CommittedOffset, IndexRow, Locate, Located, OffsetCommit,
-    OffsetCommitOutcome, Position, ProducerIdentity, RetentionChange, Segment, SegmentId,
-    StoredGroup, Topic, TopicId, TopicPartition, Totals, Trim, TrimOutcome, UnusedSegment,
-    Watermarks,
+    OffsetCommitOutcome, Position, ProducerIdentity, Retention, RetentionChange, Segment,
+    SegmentId, StoredGroup, Topic, TopicId, TopicPartition, Totals, Trim, TrimOutcome,
+    UnusedSegment, Watermarks,
 };
 use async_trait::async_trait;
 use std::fmt;
@@ -62,7 +62,12 @@ pub trait MetadataStore: fmt::Debug + Send + Sync + 'static {
     async fn topics(&self) -> Result<Vec<Topic>, MetadataError>;
 
     /// Creates a topic.
-    async fn create_topic(&self, name: &str, partitions: i32) -> Result<Topic, MetadataError>;
+    async fn create_topic(
+        &self,
+        name: &str,
+        partitions: i32,
+        retention: Retention,
+    ) -> Result<Topic, MetadataError>;
 
     /// Raises a topic's number of partitions to `total`.
     async fn create_partitions(&self, topic: TopicId, total: i32) -> Result<Topic, MetadataError>;
@@ -105,9 +110,7 @@ pub trait MetadataStore: fmt::Debug + Send + Sync + 'static {
         &self,
         topic: TopicId,
         change: RetentionChange,
-    ) -> Result<Topic, MetadataError> {
-        not_served(&(topic, change))
-    }
+    ) -> Result<Topic, MetadataError>;
 
     /// Moves the starts of logs, a slice of each; in the order of `wanted`, one does not stop the
     /// others.
@@ -128,24 +131,26 @@ pub trait MetadataStore: fmt::Debug + Send + Sync + 'static {
     }
 
     /// All groups, by name.
-    async fn groups(&self) -> Result<Vec<StoredGroup>, MetadataError> {
-        not_served(&())
-    }
+    async fn groups(&self) -> Result<Vec<StoredGroup>, MetadataError>;
 
-    /// Takes groups: raises the owner epoch of each, so that whatever an earlier owner still
-    /// writes is refused, and stores that it has no members. `None` for one that does not exist;
-    /// with `create` there is none such.
+    /// Takes groups: gives them an owner epoch that was never given before, so that whatever an
+    /// earlier owner still writes is refused, and stores that they have no members. `None` for one
+    /// that does not exist; with `create` there is none such.
+    ///
+    /// Create for a client that joins or commits: this also makes the group active now. Without
+    /// `create` only a group that had members does, or restarts would put off every expiry.
     async fn take_groups(
         &self,
         names: &[Arc<str>],
         create: bool,
-    ) -> Result<Vec<Option<StoredGroup>>, MetadataError> {
-        not_served(&(names, create))
-    }
+    ) -> Result<Vec<Option<StoredGroup>>, MetadataError>;
 
     /// Stores that a generation begins (0 members: that the group is empty), for its owner only;
     /// false when the group is somebody else's by now or deleted, or the stored generation is
     /// above. The same generation may be stored again.
+    ///
+    /// A group that is created begins above the generations of all that were deleted: a member of
+    /// a former group of its name never finds its own generation again.
     async fn begin_generation(
         &self,
         group: &str,
@@ -153,36 +158,28 @@ pub trait MetadataStore: fmt::Debug + Send + Sync + 'static {
         generation: i32,
         protocol_type: &str,
         members: usize,
-    ) -> Result<bool, MetadataError> {
-        not_served(&(group, epoch, generation, protocol_type, members))
-    }
+    ) -> Result<bool, MetadataError>;
 
-    /// Commits offsets of any groups in one transaction; tells for each what became of it.
+    /// Commits offsets of any groups in one transaction, in order; tells for each what became of
+    /// it. Of two offsets for one partition the later one is kept.
     async fn commit_offsets(
         &self,
         commits: &[OffsetCommit],
-    ) -> Result<Vec<OffsetCommitOutcome>, MetadataError> {
-        not_served(&commits)
-    }
+    ) -> Result<Vec<OffsetCommitOutcome>, MetadataError>;
 
-    /// The offsets of groups, in the order of `names`.
+    /// The offsets of groups, in the order of `names`, each by partition; none for a group that
+    /// does not exist. Those of deleted topics are gone with the topic.
     async fn offsets(
         &self,
         names: &[Arc<str>],
-    ) -> Result<Vec<Vec<(TopicPartition, CommittedOffset)>>, MetadataError> {
-        not_served(&names)
-    }
+    ) -> Result<Vec<Vec<(TopicPartition, CommittedOffset)>>, MetadataError>;
 
     /// Deletes a group with its offsets, for its owner only; false when it is somebody else's.
-    async fn delete_group(&self, group: &str, epoch: i64) -> Result<bool, MetadataError> {
-        not_served(&(group, epoch))
-    }
+    async fn delete_group(&self, group: &str, epoch: i64) -> Result<bool, MetadataError>;
 
     /// Deletes groups without members that were inactive for longer than `idle_ms`, a slice;
     /// returns their names.
-    async fn expire_groups(&self, idle_ms: i64) -> Result<Vec<Arc<str>>, MetadataError> {
-        not_served(&idle_ms)
-    }
+    async fn expire_groups(&self, idle_ms: i64) -> Result<Vec<Arc<str>>, MetadataError>;
 
     /// Raises the floor below which no segment can be committed any more to `grace_ms` before
     /// now, by the store's clock; it never falls. Returns the floor.

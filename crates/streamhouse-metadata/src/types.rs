@@ -152,14 +152,18 @@ pub enum Rejection {
         /// The sequence that would have been accepted.
         expected: i32,
     },
-    /// A repetition of a batch that is too old to know its offset.
+    /// A repetition of a batch that is too old to know its offset, or a batch of a segment whose
+    /// answers are no longer kept.
     ForgottenDuplicate,
     /// There is no state for this producer and partition, and the sequence is not 0.
     UnknownProducer,
     /// The producer's epoch is below the stored one.
     Fenced,
     /// The segment's stamp lies below the garbage collector's floor, or it was declared dead.
-    StaleSegment,
+    StaleSegment {
+        /// The floor: only a segment stamped at or above it can be committed.
+        floor_ms: i64,
+    },
 }
 
 /// Where a run of consecutive batches of one partition lies.

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 use std::time::Duration;
-use streamhouse_metadata::{MetadataStore, SqliteOptions, SqliteStore, TopicPartition};
+use streamhouse_metadata::{MetadataStore, Retention, SqliteOptions, SqliteStore, TopicPartition};
 use streamhouse_observability::instruments::{CacheMetrics, SegmentMetrics};
 use streamhouse_observability::testing;
 use streamhouse_storage::object_store::LocalStore;
@@ -38,7 +38,7 @@ async fn main() {
         Cache::new(128 << 20, &CacheMetrics::declare(&declare)),
         &SegmentMetrics::declare(&declare),
     );
-    let topic = metadata.create_topic("bench", PARTITIONS).await.unwrap().id;
+    let topic = metadata.create_topic("bench", PARTITIONS, Retention::default()).await.unwrap().id;
     let spec = BatchSpec::new(RECORDS).value_bytes(VALUE_BYTES);
     let frame = spec.encode();
     let partition = |n: usize| TopicPartition { topic, partition: n as i32 % PARTITIONS };

@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use streamhouse_kafka::BrokerConfig;
 use streamhouse_metadata::{
-    Agent, BatchOutcome, IndexRow, Locate, Located, MetadataError, MetadataStore, ProducerIdentity,
-    Segment, SqliteStore, Topic, TopicId, TopicPartition, Totals, Watermarks,
+    Agent, BatchOutcome, CommittedOffset, IndexRow, Locate, Located, MetadataError, MetadataStore,
+    OffsetCommit, OffsetCommitOutcome, Position, ProducerIdentity, Retention, RetentionChange,
+    Segment, SegmentId, SqliteStore, StoredGroup, Topic, TopicId, TopicPartition, Totals, Trim,
+    TrimOutcome, UnusedSegment, Watermarks,
 };
 use streamhouse_observability::spans::Requests;
 use uuid::Uuid;
@@ -88,8 +90,13 @@ impl MetadataStore for Registry {
         self.inner.topics().await
     }
 
-    async fn create_topic(&self, name: &str, partitions: i32) -> Result<Topic> {
-        self.inner.create_topic(name, partitions).await
+    async fn create_topic(
+        &self,
+        name: &str,
+        partitions: i32,
+        retention: Retention,
+    ) -> Result<Topic> {
+        self.inner.create_topic(name, partitions, retention).await
     }
 
     async fn create_partitions(&self, topic: TopicId, total: i32) -> Result<Topic> {
@@ -119,6 +126,76 @@ impl MetadataStore for Registry {
     async fn ping(&self) -> Result<()> {
         self.inner.ping().await
     }
+
+    async fn set_retention(&self, topic: TopicId, change: RetentionChange) -> Result<Topic> {
+        self.inner.set_retention(topic, change).await
+    }
+
+    async fn trim(&self, wanted: &[(TopicPartition, Trim)]) -> Result<Vec<TrimOutcome>> {
+        self.inner.trim(wanted).await
+    }
+
+    async fn positions(&self, wanted: &[(TopicPartition, i64)]) -> Result<Vec<Option<Position>>> {
+        self.inner.positions(wanted).await
+    }
+
+    async fn groups(&self) -> Result<Vec<StoredGroup>> {
+        self.inner.groups().await
+    }
+
+    async fn take_groups(
+        &self,
+        names: &[Arc<str>],
+        create: bool,
+    ) -> Result<Vec<Option<StoredGroup>>> {
+        self.inner.take_groups(names, create).await
+    }
+
+    async fn begin_generation(
+        &self,
+        group: &str,
+        epoch: i64,
+        generation: i32,
+        protocol_type: &str,
+        members: usize,
+    ) -> Result<bool> {
+        self.inner.begin_generation(group, epoch, generation, protocol_type, members).await
+    }
+
+    async fn commit_offsets(&self, commits: &[OffsetCommit]) -> Result<Vec<OffsetCommitOutcome>> {
+        self.inner.commit_offsets(commits).await
+    }
+
+    async fn offsets(
+        &self,
+        names: &[Arc<str>],
+    ) -> Result<Vec<Vec<(TopicPartition, CommittedOffset)>>> {
+        self.inner.offsets(names).await
+    }
+
+    async fn delete_group(&self, group: &str, epoch: i64) -> Result<bool> {
+        self.inner.delete_group(group, epoch).await
+    }
+
+    async fn expire_groups(&self, idle_ms: i64) -> Result<Vec<Arc<str>>> {
+        self.inner.expire_groups(idle_ms).await
+    }
+
+    async fn raise_floor(&self, grace_ms: i64) -> Result<i64> {
+        self.inner.raise_floor(grace_ms).await
+    }
+
+    async fn unused_segments(&self) -> Result<(Vec<UnusedSegment>, u64)> {
+        self.inner.unused_segments().await
+    }
+
+    async fn forget_segments(&self, ids: &[SegmentId]) -> Result<()> {
+        self.inner.forget_segments(ids).await
+    }
+
+    async fn is_known(&self, ids: &[SegmentId]) -> Result<Vec<bool>> {
+        self.inner.is_known(ids).await
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -133,6 +210,6 @@ async fn topics_are_read_again_while_the_registration_cannot_be_renewed() {
     let refresh = Duration::from_millis(20);
     let config = BrokerConfig { refresh, ..BrokerConfig::default() };
     let (registry, server) = Registry::start(config).await;
-    registry.create_topic("of-another-agent", 1).await.unwrap();
+    registry.create_topic("of-another-agent", 1, Retention::default()).await.unwrap();
     server.gauge("streamhouse.topics.total", 2.0).await;
 }

@@ -7,7 +7,7 @@ use kafka_protocol::messages::DeleteTopicsRequest;
 use std::sync::Arc;
 use std::time::Duration;
 use streamhouse_kafka::BrokerConfig;
-use streamhouse_metadata::{MetadataStore, SqliteStore};
+use streamhouse_metadata::{MetadataStore, Retention, SqliteStore};
 use streamhouse_observability::spans::Requests;
 use streamhouse_storage::testing::BatchSpec;
 use uuid::Uuid;
@@ -97,7 +97,7 @@ async fn unknown_topics_share_one_series_and_do_not_hammer_the_store() {
     assert_eq!(server.count("streamhouse.producer.errors", &unknown), 100);
     assert_eq!(server.seen.series(RECORDS).len(), 2);
     // One reading at the start and none for the names: a topic made behind the broker stays unknown.
-    server.metadata.create_topic("behind", 1).await.unwrap();
+    server.metadata.create_topic("behind", 1, Retention::default()).await.unwrap();
     assert_eq!(wire.produce("behind", 0, BatchSpec::new(1).encode()).await.error_code, 3);
 }
 

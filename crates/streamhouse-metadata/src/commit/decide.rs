@@ -23,6 +23,8 @@ pub(crate) struct PartitionState {
     pub(crate) id: i64,
     pub(crate) high_watermark: i64,
     pub(crate) max_timestamp_ms: i64,
+    /// Bytes of all its batches, from the beginning.
+    pub(crate) end_bytes: i64,
 }
 
 /// What is stored about producers: their state by partition key and producer id, and the lowest
@@ -36,7 +38,7 @@ pub(crate) struct Sequences {
 /// Everything that a decision depends on.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {
-    pub(crate) floor_ms: u64,
+    pub(crate) floor_ms: i64,
     pub(crate) segments: HashMap<SegmentId, Known>,
     pub(crate) partitions: HashMap<TopicPartition, PartitionState>,
     pub(crate) sequences: Sequences,
@@ -57,6 +59,8 @@ pub(crate) struct NewRun {
     /// The greatest timestamp of the partition up to here.
     pub(crate) reached_ms: i64,
     pub(crate) append_time_ms: i64,
+    /// Bytes of the partition's batches, from the beginning to the end of this run.
+    pub(crate) end_bytes: i64,
 }
 
 /// A segment to insert as live.
@@ -75,8 +79,8 @@ pub(crate) struct NewSegment {
 pub(crate) struct Decision {
     pub(crate) outcomes: Vec<Vec<BatchOutcome>>,
     pub(crate) segments: Vec<NewSegment>,
-    /// The new high watermarks and greatest timestamps by partition key.
-    pub(crate) ends: BTreeMap<i64, (i64, i64)>,
+    /// The new states of partitions by their key.
+    pub(crate) ends: BTreeMap<i64, PartitionState>,
     /// The new producer states by partition key and producer id.
     pub(crate) sequences: BTreeMap<(i64, i64), ProducerState>,
 }
@@ -109,11 +113,12 @@ impl Deciding {
         let stale = match self.state.segments.get(&segment.id) {
             Some(Known::Live(outcomes)) => return decode(segment, outcomes.as_deref()),
             Some(Known::Dead) => true,
-            None => segment.id.stamp_ms() < self.state.floor_ms,
+            None => segment.id.stamp_ms() < self.state.floor_ms.max(0).cast_unsigned(),
         };
         if stale {
             let batches = segment.blocks.iter().map(|block| block.batches.len()).sum();
-            return Ok(vec![BatchOutcome::Rejected(Rejection::StaleSegment); batches]);
+            let stale = Rejection::StaleSegment { floor_ms: self.state.floor_ms };
+            return Ok(vec![BatchOutcome::Rejected(stale); batches]);
         }
         if let Some(earlier) = self.decision.segments.iter().find(|one| one.id == segment.id) {
             return Ok(self.decision.outcomes[earlier.place].clone());
@@ -144,34 +149,38 @@ impl Deciding {
             outcomes.extend(block.batches.iter().map(|_| unknown));
             return Ok(());
         };
-        let PartitionState { mut high_watermark, mut max_timestamp_ms, .. } = partition;
+        let PartitionState { id, mut high_watermark, mut max_timestamp_ms, mut end_bytes } =
+            partition;
         // The run that the next batch may extend, while the bytes have no gap.
         let mut open: Option<NewRun> = None;
         for batch in &block.batches {
-            let outcome = self.batch(partition.id, high_watermark, batch)?;
+            let outcome = self.batch(id, high_watermark, batch)?;
             outcomes.push(outcome);
             let BatchOutcome::Committed(offset) = outcome else { continue };
             high_watermark = next_offset(offset, batch.records)?;
             max_timestamp_ms = max_timestamp_ms.max(batch.max_timestamp_ms);
+            end_bytes = end_bytes.saturating_add(i64::from(batch.length));
             match &mut open {
                 Some(run) if run.position.checked_add(run.length) == Some(batch.position) => {
                     run.next_offset = high_watermark;
                     run.length = run.length.saturating_add(batch.length);
                     run.max_timestamp_ms = run.max_timestamp_ms.max(batch.max_timestamp_ms);
                     run.reached_ms = max_timestamp_ms;
+                    run.end_bytes = end_bytes;
                 }
                 _ => {
-                    let mut run = begin(partition.id, offset, block, batch)?;
+                    let mut run = begin(id, offset, block, batch)?;
                     run.reached_ms = max_timestamp_ms;
+                    run.end_bytes = end_bytes;
                     runs.extend(open.replace(run));
                 }
             }
         }
         runs.extend(open);
         if high_watermark != partition.high_watermark {
-            let after = PartitionState { high_watermark, max_timestamp_ms, ..partition };
+            let after = PartitionState { id, high_watermark, max_timestamp_ms, end_bytes };
             self.state.partitions.insert(block.partition, after);
-            self.decision.ends.insert(partition.id, (high_watermark, max_timestamp_ms));
+            self.decision.ends.insert(id, after);
         }
         Ok(())
     }
@@ -220,6 +229,7 @@ fn begin(
         max_timestamp_ms: batch.max_timestamp_ms,
         reached_ms: batch.max_timestamp_ms,
         append_time_ms: block.append_time_ms,
+        end_bytes: i64::from(batch.length),
     })
 }
 

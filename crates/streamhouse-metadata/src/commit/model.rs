@@ -90,6 +90,7 @@ impl Stored {
                     id: i64::from(one) + 100,
                     high_watermark: 0,
                     max_timestamp_ms: -1,
+                    end_bytes: 0,
                 },
             )
         };
@@ -111,7 +112,7 @@ impl Stored {
         }
         for partition in self.state.partitions.values_mut() {
             if let Some(end) = ends.get(&partition.id) {
-                (partition.high_watermark, partition.max_timestamp_ms) = *end;
+                *partition = *end;
             }
         }
         self.state.sequences.states.extend(sequences);
@@ -122,12 +123,15 @@ impl Stored {
     fn check_runs(&self) {
         for partition in self.state.partitions.values() {
             let mut expected = 0;
+            let mut bytes = 0;
             for run in self.runs.values().filter(|run| run.partition == partition.id) {
                 assert_eq!(run.base_offset, expected);
                 assert!(run.position + run.length <= run.block_length);
                 expected = run.next_offset;
+                bytes += i64::from(run.length);
+                assert_eq!(run.end_bytes, bytes);
             }
-            assert_eq!(expected, partition.high_watermark);
+            assert_eq!((expected, bytes), (partition.high_watermark, partition.end_bytes));
         }
     }
 }
@@ -264,10 +268,28 @@ fn a_segment_below_the_floor_or_dead_is_stale_and_changes_nothing() {
     stored.state.floor_ms = 1_000;
     let dead = segment(1_001);
     stored.state.segments.insert(dead.id, Known::Dead);
-    let stale = vec![BatchOutcome::Rejected(Rejection::StaleSegment)];
+    let stale = vec![BatchOutcome::Rejected(Rejection::StaleSegment { floor_ms: 1_000 })];
     let outcomes = stored.commit(&[segment(999), dead, segment(1_000)]);
     assert_eq!(outcomes, vec![stale.clone(), stale, vec![BatchOutcome::Committed(0)]]);
     assert_eq!(stored.state.segments.len(), 2);
+}
+
+#[test]
+fn texts_of_earlier_versions_are_readable() {
+    let batch = Batch { position: 0, length: 1, records: 1, max_timestamp_ms: 0, producer: None };
+    let block = Block {
+        partition: at(0),
+        position: 0,
+        length: 2,
+        crc: 0,
+        append_time_ms: 0,
+        batches: vec![batch.clone(), batch],
+    };
+    let id = SegmentId(Ulid::from_parts(1, 1));
+    let segment = Segment { id, object: "o".into(), bytes: 2, blocks: vec![block] };
+    let stale = |floor_ms| BatchOutcome::Rejected(Rejection::StaleSegment { floor_ms });
+    assert_eq!(decode(&segment, Some("s s7")).unwrap(), vec![stale(0), stale(7)]);
+    assert_eq!(encode(&segment, &[stale(0), stale(7)]), "s0 s7");
 }
 
 #[test]

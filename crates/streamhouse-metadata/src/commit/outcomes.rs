@@ -2,7 +2,7 @@
 //!
 //! Words separated by spaces, one per batch or run of batches: `c100*3` three batches committed
 //! from offset 100 on, `d7` a duplicate, `p` unknown partition, `o9` out of order (9 expected),
-//! `f` a forgotten duplicate, `u` unknown producer, `e` a superseded epoch.
+//! `f` a forgotten duplicate, `u` unknown producer, `e` a superseded epoch, `s5` below floor 5.
 
 use crate::error::MetadataError;
 use crate::types::{Batch, BatchOutcome, Rejection, Segment};
@@ -41,7 +41,7 @@ pub(crate) fn encode(segment: &Segment, outcomes: &[BatchOutcome]) -> String {
                 Rejection::ForgottenDuplicate => write!(text, "f "),
                 Rejection::UnknownProducer => write!(text, "u "),
                 Rejection::Fenced => write!(text, "e "),
-                Rejection::StaleSegment => write!(text, "s "),
+                Rejection::StaleSegment { floor_ms } => write!(text, "s{floor_ms} "),
             },
         };
     }
@@ -56,7 +56,8 @@ fn close(text: &mut String, run: Option<(i64, i64, u32)>) {
     }
 }
 
-/// Reads the outcomes of `segment`'s batches.
+/// Reads the outcomes of `segment`'s batches. Without a text they are no longer kept: the segment
+/// was committed, and what became of each batch is not known any more.
 ///
 /// # Errors
 /// [`MetadataError::Corrupt`]: the text does not fit the segment.
@@ -67,8 +68,12 @@ pub(crate) fn decode(
     let corrupt = |what: &str| {
         MetadataError::Corrupt(format!("outcomes of segment {} are unreadable: {what}", segment.id))
     };
-    let text = text.ok_or_else(|| corrupt("they are no longer stored"))?;
     let mut batches = batches(segment);
+    let Some(text) = text else {
+        return Ok(batches
+            .map(|_| BatchOutcome::Rejected(Rejection::ForgottenDuplicate))
+            .collect());
+    };
     let mut outcomes = Vec::new();
     for word in text.split_ascii_whitespace() {
         let (kind, rest) = word.split_at_checked(1).ok_or_else(|| corrupt(word))?;
@@ -94,7 +99,11 @@ pub(crate) fn decode(
             "f" => BatchOutcome::Rejected(Rejection::ForgottenDuplicate),
             "u" => BatchOutcome::Rejected(Rejection::UnknownProducer),
             "e" => BatchOutcome::Rejected(Rejection::Fenced),
-            "s" => BatchOutcome::Rejected(Rejection::StaleSegment),
+            // Without a number in texts of earlier versions.
+            "s" => {
+                let floor_ms = if rest.is_empty() { 0 } else { number()? };
+                BatchOutcome::Rejected(Rejection::StaleSegment { floor_ms })
+            }
             _ => return Err(corrupt(word)),
         });
     }

@@ -39,7 +39,7 @@ pub(super) async fn register(
     let (id,) = row.ok_or_else(|| MetadataError::Corrupt("no agent number is free".into()))?;
     let former = "DELETE FROM agents WHERE incarnation = ?1 OR (host = ?2 AND port = ?3)";
     session.run(query(former).bind(incarnation.to_string()).bind(host.clone()).bind(port)).await?;
-    let insert = "INSERT INTO agents VALUES
+    let insert = "INSERT INTO agents (id, incarnation, host, port, expires_ms) VALUES
         (?1, ?2, ?3, ?4, CAST(unixepoch('subsec') * 1000 AS INTEGER) + ?5)";
     let insert = query(insert)
         .bind(id)

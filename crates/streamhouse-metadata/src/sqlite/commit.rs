@@ -54,7 +54,7 @@ pub(super) async fn settle(
 async fn known_segments(
     session: &mut Session<'_>,
     segments: &[Segment],
-) -> Result<(u64, HashMap<SegmentId, Known>), MetadataError> {
+) -> Result<(i64, HashMap<SegmentId, Known>), MetadataError> {
     let ids: Vec<String> = segments.iter().map(|segment| segment.id.to_string()).collect();
     let select = "SELECT store.floor_ms, known.id, known.state, known.outcomes FROM store
         LEFT JOIN (SELECT segments.* FROM json_each(?1) AS asked
@@ -64,7 +64,7 @@ async fn known_segments(
     let mut floor_ms = 0;
     let mut known = HashMap::new();
     for (floor, id, state, outcomes) in rows {
-        floor_ms = u64::try_from(floor).map_err(|_| unreadable("floor", floor))?;
+        floor_ms = floor;
         if let (Some(id), Some(state)) = (id, state) {
             let id = SegmentId(id.parse().map_err(|_| unreadable("segment id", &id))?);
             let fate = if state == "live" { Known::Live(outcomes) } else { Known::Dead };
@@ -94,20 +94,22 @@ async fn read_partitions(
         .collect();
     // CROSS JOIN keeps the order: one look-up per row asked for, never a scan.
     let select = "SELECT asked.key, partitions.id, partitions.high_watermark,
-            partitions.max_timestamp_ms, sequences.epoch, sequences.batches, producers.epoch
+            partitions.max_timestamp_ms, partitions.end_bytes,
+            sequences.epoch, sequences.batches, producers.epoch
         FROM jsonb_each(?1) AS asked
         CROSS JOIN partitions
             ON partitions.topic = asked.value ->> 0 AND partitions.partition = asked.value ->> 1
         LEFT JOIN sequences
             ON sequences.partition = partitions.id AND sequences.producer = asked.value ->> 2
         LEFT JOIN producers ON producers.id = asked.value ->> 2";
-    type Row = (i64, i64, i64, i64, Option<i16>, Option<String>, Option<i16>);
+    type Row = (i64, i64, i64, i64, i64, Option<i16>, Option<String>, Option<i16>);
     for row in session.rows(query_as::<_, Row>(select).bind(json(&rows)?)).await? {
-        let (key, id, high_watermark, max_timestamp_ms, epoch, batches, min_epoch) = row;
+        let (key, id, high_watermark, max_timestamp_ms, end_bytes, epoch, batches, min_epoch) = row;
         let Some((at, producer)) = usize::try_from(key).ok().and_then(|key| asked.get(key)) else {
             continue;
         };
-        state.partitions.insert(*at, PartitionState { id, high_watermark, max_timestamp_ms });
+        let stored = PartitionState { id, high_watermark, max_timestamp_ms, end_bytes };
+        state.partitions.insert(*at, stored);
         let Some(producer) = *producer else { continue };
         if let Some(min_epoch) = min_epoch {
             state.sequences.min_epochs.insert(producer, min_epoch);
@@ -166,18 +168,26 @@ async fn write_runs(session: &mut Session<'_>, decision: &Decision) -> Result<()
                     (run.partition, run.base_offset, run.next_offset, id.clone()),
                     (run.block_position, run.block_length, run.block_crc),
                     (run.position, run.length),
-                    (run.max_timestamp_ms, run.reached_ms, run.append_time_ms),
+                    (run.max_timestamp_ms, run.reached_ms, run.append_time_ms, run.end_bytes),
                 )
             })
         })
-        .map(|((a, b, c, d), (e, f, g), (h, i), (j, k, l))| (a, b, c, d, e, f, g, h, i, j, k, l))
+        .map(|((a, b, c, d), (e, f, g), (h, i), (j, k, l, m))| {
+            (a, b, c, d, e, f, g, h, i, j, k, l, m)
+        })
         .collect();
     if rows.is_empty() {
         return Ok(());
     }
-    let insert = "INSERT INTO runs SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3,
+    // An agent's clock may be ahead; a run of the future would be kept, with all after it, until
+    // its time has come.
+    let insert = "INSERT INTO runs (partition, base_offset, next_offset, segment,
+            block_position, block_length, block_crc, position, length, max_timestamp_ms,
+            reached_ms, append_time_ms, end_bytes)
+        SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3,
             value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8, value ->> 9,
-            value ->> 10, value ->> 11
+            value ->> 10, min(value ->> 11, CAST(unixepoch('subsec') * 1000 AS INTEGER)),
+            value ->> 12
         FROM jsonb_each(?1)";
     session.run(query(insert).bind(json(&rows)?)).await?;
     Ok(())
@@ -188,9 +198,13 @@ async fn write_partitions(
     decision: &Decision,
 ) -> Result<(), MetadataError> {
     if !decision.ends.is_empty() {
-        let rows: Vec<_> = decision.ends.iter().map(|(id, (end, time))| (id, end, time)).collect();
+        let rows: Vec<_> = decision
+            .ends
+            .values()
+            .map(|end| (end.id, end.high_watermark, end.max_timestamp_ms, end.end_bytes))
+            .collect();
         let update = "UPDATE partitions SET high_watermark = risen.value ->> 1,
-                max_timestamp_ms = risen.value ->> 2
+                max_timestamp_ms = risen.value ->> 2, end_bytes = risen.value ->> 3
             FROM jsonb_each(?1) AS risen WHERE partitions.id = risen.value ->> 0";
         session.run(query(update).bind(json(&rows)?)).await?;
     }
@@ -204,7 +218,7 @@ async fn write_partitions(
                 (partition, producer, state.epoch, batches)
             })
             .collect();
-        let upsert = "INSERT INTO sequences
+        let upsert = "INSERT INTO sequences (partition, producer, epoch, batches, updated_ms)
             SELECT value ->> 0, value ->> 1, value ->> 2, value -> 3,
                 CAST(unixepoch('subsec') * 1000 AS INTEGER)
             FROM jsonb_each(?1) WHERE true

@@ -171,7 +171,7 @@ pub(super) async fn watermarks(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Batch, Block, Segment, SegmentId};
+    use crate::types::{Batch, Block, Retention, Segment, SegmentId};
     use crate::{MetadataStore as _, SqliteStore};
     use sqlx::ConnectOptions as _;
     use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
@@ -181,7 +181,7 @@ mod tests {
     /// A partition whose `runs` rows have the times 0, 1, 2, …
     async fn filled(runs: u32) -> (SqliteStore, TopicPartition) {
         let store = SqliteStore::in_memory().await.unwrap();
-        let topic = store.create_topic("t", 1).await.unwrap();
+        let topic = store.create_topic("t", 1, Retention::default()).await.unwrap();
         let partition = TopicPartition { topic: topic.id, partition: 0 };
         let block = |number: u32| Block {
             partition,

@@ -10,8 +10,10 @@ mod agents;
 mod checkpoint;
 mod commit;
 mod failure;
+mod groups;
 mod index;
 mod lock;
+mod offsets;
 mod open;
 mod producers;
 mod session;
@@ -25,8 +27,9 @@ use self::writer::{Lane, Writer};
 use crate::error::MetadataError;
 use crate::store::MetadataStore;
 use crate::types::{
-    Agent, BatchOutcome, IndexRow, Locate, Located, ProducerIdentity, Segment, Topic, TopicId,
-    TopicPartition, Totals, Watermarks,
+    Agent, BatchOutcome, CommittedOffset, IndexRow, Locate, Located, OffsetCommit,
+    OffsetCommitOutcome, ProducerIdentity, Retention, RetentionChange, Segment, StoredGroup, Topic,
+    TopicId, TopicPartition, Totals, Watermarks,
 };
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
@@ -52,7 +55,7 @@ struct Inner {
     writer: Writer,
     readers: SqlitePool,
     statements: Arc<AtomicU64>,
-    /// Wakes the sweeper when partitions were deleted.
+    /// Wakes the sweeper when partitions or groups were deleted.
     doomed: Arc<Notify>,
     /// Set, or dropped with the store: the tasks end.
     stop: watch::Sender<bool>,
@@ -181,12 +184,20 @@ impl MetadataStore for SqliteStore {
         self.read(|session| Box::pin(topics::all(session))).await
     }
 
-    async fn create_topic(&self, name: &str, partitions: i32) -> Result<Topic, MetadataError> {
+    async fn create_topic(
+        &self,
+        name: &str,
+        partitions: i32,
+        retention: Retention,
+    ) -> Result<Topic, MetadataError> {
         crate::names::check_topic(name)?;
         crate::names::check_partitions(partitions)?;
+        crate::names::check_retention(retention)?;
         let name: Arc<str> = name.into();
-        self.write(Lane::Other, move |session| Box::pin(topics::create(session, name, partitions)))
-            .await
+        self.write(Lane::Other, move |session| {
+            Box::pin(topics::create(session, name, partitions, retention))
+        })
+        .await
     }
 
     async fn create_partitions(&self, topic: TopicId, total: i32) -> Result<Topic, MetadataError> {
@@ -244,5 +255,86 @@ impl MetadataStore for SqliteStore {
 
     async fn ping(&self) -> Result<(), MetadataError> {
         self.write(Lane::Other, |session| Box::pin(topics::ping(session))).await
+    }
+
+    async fn set_retention(
+        &self,
+        topic: TopicId,
+        change: RetentionChange,
+    ) -> Result<Topic, MetadataError> {
+        crate::names::check_change(change)?;
+        self.write(Lane::Other, move |session| {
+            Box::pin(topics::set_retention(session, topic, change))
+        })
+        .await
+    }
+
+    async fn groups(&self) -> Result<Vec<StoredGroup>, MetadataError> {
+        self.read(|session| Box::pin(groups::all(session))).await
+    }
+
+    async fn take_groups(
+        &self,
+        names: &[Arc<str>],
+        create: bool,
+    ) -> Result<Vec<Option<StoredGroup>>, MetadataError> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names = names.to_vec();
+        self.write(Lane::Other, move |session| Box::pin(groups::take(session, names, create))).await
+    }
+
+    async fn begin_generation(
+        &self,
+        group: &str,
+        epoch: i64,
+        generation: i32,
+        protocol_type: &str,
+        members: usize,
+    ) -> Result<bool, MetadataError> {
+        let (group, protocol_type) = (group.to_owned(), protocol_type.to_owned());
+        let members = i64::try_from(members).unwrap_or(i64::MAX);
+        let begin = groups::Begin { group, epoch, generation, protocol_type, members };
+        self.write(Lane::Other, move |session| Box::pin(groups::begin(session, begin))).await
+    }
+
+    async fn commit_offsets(
+        &self,
+        commits: &[OffsetCommit],
+    ) -> Result<Vec<OffsetCommitOutcome>, MetadataError> {
+        if commits.is_empty() {
+            return Ok(Vec::new());
+        }
+        let commits = commits.to_vec();
+        self.write(Lane::Other, move |session| Box::pin(offsets::commit(session, commits))).await
+    }
+
+    async fn offsets(
+        &self,
+        names: &[Arc<str>],
+    ) -> Result<Vec<Vec<(TopicPartition, CommittedOffset)>>, MetadataError> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names = names.to_vec();
+        self.read(move |session| Box::pin(offsets::read(session, names))).await
+    }
+
+    async fn delete_group(&self, group: &str, epoch: i64) -> Result<bool, MetadataError> {
+        let group = group.to_owned();
+        let delete =
+            self.write(Lane::Other, move |session| Box::pin(groups::delete(session, group, epoch)));
+        let deleted = delete.await?;
+        self.inner.doomed.notify_one();
+        Ok(deleted)
+    }
+
+    async fn expire_groups(&self, idle_ms: i64) -> Result<Vec<Arc<str>>, MetadataError> {
+        let expire =
+            self.write(Lane::Other, move |session| Box::pin(groups::expire(session, idle_ms)));
+        let expired = expire.await?;
+        self.inner.doomed.notify_one();
+        Ok(expired)
     }
 }

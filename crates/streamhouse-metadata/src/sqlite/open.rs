@@ -19,8 +19,10 @@ use uuid::Uuid;
 
 /// The schema's steps, in order. A step that has been released is never changed: the checksum of
 /// what was applied is stored.
-const MIGRATIONS: [(i64, &str, &str); 1] =
-    [(1, "first schema", include_str!("../../migrations/0001_first_schema.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "first schema", include_str!("../../migrations/0001_first_schema.sql")),
+    (2, "groups and retention", include_str!("../../migrations/0002_groups_and_retention.sql")),
+];
 
 /// How the store uses its file.
 #[derive(Clone, Debug)]
@@ -158,7 +160,10 @@ fn migration_failed(path: &Path, error: MigrateError) -> MetadataError {
 
 /// Reads the cluster's id; the first open makes it.
 async fn cluster_id(connection: &mut SqliteConnection) -> Result<Uuid, MetadataError> {
-    query("INSERT OR IGNORE INTO store VALUES (1, ?1, 1, 0, 0, 0, 0)")
+    let insert = "INSERT OR IGNORE INTO store
+            (id, cluster_id, next_producer, floor_ms, objects, bytes, pings)
+        VALUES (1, ?1, 1, 0, 0, 0, 0)";
+    query(insert)
         .bind(Uuid::new_v4().to_string())
         .execute(&mut *connection)
         .await

@@ -44,7 +44,7 @@ async fn raise(
     let Some(raised) = epoch.checked_add(1) else {
         return fresh(session).await;
     };
-    let upsert = "INSERT INTO producers VALUES (?1, ?2)
+    let upsert = "INSERT INTO producers (id, epoch) VALUES (?1, ?2)
         ON CONFLICT (id) DO UPDATE SET epoch = excluded.epoch";
     session.run(query(upsert).bind(id).bind(raised)).await?;
     Ok(ProducerIdentity { id, epoch: raised })

@@ -81,7 +81,9 @@ impl<'c> Session<'c> {
 mod tests {
     use super::super::SqliteStore;
     use super::super::writer::Lane;
-    use crate::types::{Batch, BatchOutcome, Block, Rejection, Segment, SegmentId, TopicPartition};
+    use crate::types::{
+        Batch, BatchOutcome, Block, Rejection, Retention, Segment, SegmentId, TopicPartition,
+    };
     use crate::{MetadataError, MetadataStore as _};
     use ulid::Ulid;
 
@@ -119,7 +121,7 @@ mod tests {
     #[tokio::test]
     async fn a_commit_that_fails_inside_sqlite_is_in_doubt_and_settling_tells_the_truth() {
         let store = SqliteStore::in_memory().await.unwrap();
-        let topic = store.create_topic("t", 1).await.unwrap();
+        let topic = store.create_topic("t", 1, Retention::default()).await.unwrap();
         let partition = TopicPartition { topic: topic.id, partition: 0 };
         refuse_a_commit(&store).await;
         let lost = [segment(partition)];
@@ -127,7 +129,7 @@ mod tests {
         assert!(matches!(error, MetadataError::InDoubt(_)), "{error}");
 
         assert_eq!(store.settle(&lost).await.unwrap(), vec![None]);
-        let stale = vec![vec![BatchOutcome::Rejected(Rejection::StaleSegment)]];
+        let stale = vec![vec![BatchOutcome::Rejected(Rejection::StaleSegment { floor_ms: 0 })]];
         assert_eq!(store.commit(&lost).await.unwrap(), stale);
         let next = store.commit(&[segment(partition)]).await.unwrap();
         assert_eq!(next, vec![vec![BatchOutcome::Committed(0)]]);

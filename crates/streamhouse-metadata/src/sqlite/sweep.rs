@@ -34,7 +34,7 @@ pub(super) async fn run(
     }
 }
 
-/// Sweeps deleted partitions whenever `doomed` wakes it.
+/// Sweeps deleted partitions and groups whenever `doomed` wakes it.
 async fn sweep(writer: &Writer, doomed: &Notify) {
     loop {
         doomed.notified().await;
@@ -43,7 +43,7 @@ async fn sweep(writer: &Writer, doomed: &Notify) {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {
-                    tracing::warn!(%error, "sweeping deleted partitions failed; it is tried again");
+                    tracing::warn!(%error, "sweeping deleted partitions and groups failed; it is tried again");
                     tokio::time::sleep(PAUSE).await;
                 }
             }
@@ -109,11 +109,11 @@ async fn trim_answers(session: &mut Session<'_>) -> Result<bool, MetadataError> 
     Ok(session.run(query(update).bind(ANSWERS_MS).bind(STEP)).await? > 0)
 }
 
-/// Removes some rows of one deleted partition; false when there is none.
+/// Removes some rows of one deleted partition or group; false when there is none.
 async fn step(session: &mut Session<'_>) -> Result<bool, MetadataError> {
     let select = "SELECT partition FROM doomed LIMIT 1";
     let Some((partition,)) = session.first(query_as::<_, (i64,)>(select)).await? else {
-        return Ok(false);
+        return group_step(session).await;
     };
     let delete = "DELETE FROM runs WHERE partition = ?1 AND base_offset IN
         (SELECT base_offset FROM runs WHERE partition = ?1 ORDER BY base_offset LIMIT ?2)
@@ -126,8 +126,28 @@ async fn step(session: &mut Session<'_>) -> Result<bool, MetadataError> {
     }
     let delete = "DELETE FROM sequences WHERE partition = ?1 AND producer IN
         (SELECT producer FROM sequences WHERE partition = ?1 LIMIT ?2)";
+    if session.run(query(delete).bind(partition).bind(STEP)).await? > 0 {
+        return Ok(true);
+    }
+    let delete = "DELETE FROM offsets WHERE partition = ?1 AND consumer_group IN
+        (SELECT consumer_group FROM offsets WHERE partition = ?1 LIMIT ?2)";
     if session.run(query(delete).bind(partition).bind(STEP)).await? == 0 {
         session.run(query("DELETE FROM doomed WHERE partition = ?1").bind(partition)).await?;
+    }
+    Ok(true)
+}
+
+/// Removes some offsets of one deleted group; false when there is none.
+async fn group_step(session: &mut Session<'_>) -> Result<bool, MetadataError> {
+    let select = "SELECT consumer_group FROM doomed_groups LIMIT 1";
+    let Some((group,)) = session.first(query_as::<_, (i64,)>(select)).await? else {
+        return Ok(false);
+    };
+    let delete = "DELETE FROM offsets WHERE consumer_group = ?1 AND partition IN
+        (SELECT partition FROM offsets WHERE consumer_group = ?1 LIMIT ?2)";
+    if session.run(query(delete).bind(group).bind(STEP)).await? == 0 {
+        let delete = "DELETE FROM doomed_groups WHERE consumer_group = ?1";
+        session.run(query(delete).bind(group)).await?;
     }
     Ok(true)
 }

@@ -3,21 +3,22 @@
 use super::failure::unreadable;
 use super::session::Session;
 use crate::error::MetadataError;
-use crate::types::{Topic, TopicId, Totals};
+use crate::types::{Retention, RetentionChange, Topic, TopicId, Totals};
 use sqlx::{query, query_as};
 use std::sync::Arc;
 use uuid::Uuid;
 
-type Row = (String, String, i32, i64);
+type Row = (String, String, i32, i64, Option<i64>, Option<i64>);
 
-fn topic((id, name, partitions, created_ms): Row) -> Result<Topic, MetadataError> {
+fn topic((id, name, partitions, created_ms, ms, bytes): Row) -> Result<Topic, MetadataError> {
     let id = TopicId(id.parse().map_err(|_| unreadable("topic id", &id))?);
-    let retention = crate::types::Retention::default();
+    let retention = Retention { ms, bytes };
     Ok(Topic { id, name: name.into(), partitions, created_ms, retention })
 }
 
 pub(super) async fn all(session: &mut Session<'_>) -> Result<Vec<Topic>, MetadataError> {
-    let select = "SELECT id, name, partitions, created_ms FROM topics ORDER BY name";
+    let select = "SELECT id, name, partitions, created_ms, retention_ms, retention_bytes
+        FROM topics ORDER BY name";
     session.rows(query_as::<_, Row>(select)).await?.into_iter().map(topic).collect()
 }
 
@@ -25,18 +26,44 @@ pub(super) async fn create(
     session: &mut Session<'_>,
     name: Arc<str>,
     partitions: i32,
+    retention: Retention,
 ) -> Result<Topic, MetadataError> {
     let id = TopicId(Uuid::new_v4());
-    let insert =
-        "INSERT INTO topics VALUES (?1, ?2, ?3, CAST(unixepoch('subsec') * 1000 AS INTEGER))
-        ON CONFLICT (name) DO NOTHING RETURNING id, name, partitions, created_ms";
-    let insert =
-        query_as::<_, Row>(insert).bind(id.to_string()).bind(name.to_string()).bind(partitions);
+    let insert = "INSERT INTO topics
+            (id, name, partitions, created_ms, retention_ms, retention_bytes)
+        VALUES (?1, ?2, ?3, CAST(unixepoch('subsec') * 1000 AS INTEGER), ?4, ?5)
+        ON CONFLICT (name) DO NOTHING
+        RETURNING id, name, partitions, created_ms, retention_ms, retention_bytes";
+    let insert = query_as::<_, Row>(insert)
+        .bind(id.to_string())
+        .bind(name.to_string())
+        .bind(partitions)
+        .bind(retention.ms)
+        .bind(retention.bytes);
     let Some(row) = session.first(insert).await? else {
         return Err(MetadataError::AlreadyExists(name.to_string()));
     };
     add_partitions(session, id, 0, partitions).await?;
     topic(row)
+}
+
+pub(super) async fn set_retention(
+    session: &mut Session<'_>,
+    id: TopicId,
+    change: RetentionChange,
+) -> Result<Topic, MetadataError> {
+    let update = "UPDATE topics SET retention_ms = iif(?2, ?3, retention_ms),
+            retention_bytes = iif(?4, ?5, retention_bytes)
+        WHERE id = ?1
+        RETURNING id, name, partitions, created_ms, retention_ms, retention_bytes";
+    let update = query_as::<_, Row>(update)
+        .bind(id.to_string())
+        .bind(change.ms.is_some())
+        .bind(change.ms.flatten())
+        .bind(change.bytes.is_some())
+        .bind(change.bytes.flatten());
+    let row = session.first(update).await?;
+    topic(row.ok_or_else(|| MetadataError::NotFound(format!("topic {id}")))?)
 }
 
 async fn add_partitions(
@@ -58,7 +85,8 @@ pub(super) async fn grow(
     id: TopicId,
     total: i32,
 ) -> Result<Topic, MetadataError> {
-    let select = "SELECT id, name, partitions, created_ms FROM topics WHERE id = ?1";
+    let select = "SELECT id, name, partitions, created_ms, retention_ms, retention_bytes
+        FROM topics WHERE id = ?1";
     let Some(row) = session.first(query_as::<_, Row>(select).bind(id.to_string())).await? else {
         return Err(MetadataError::NotFound(format!("topic {id}")));
     };
@@ -83,7 +111,7 @@ pub(super) async fn delete(session: &mut Session<'_>, id: TopicId) -> Result<(),
     if session.run(query(delete).bind(id.to_string())).await? == 0 {
         return Err(MetadataError::NotFound(format!("topic {id}")));
     }
-    let doom = "INSERT INTO doomed SELECT id FROM partitions WHERE topic = ?1";
+    let doom = "INSERT INTO doomed (partition) SELECT id FROM partitions WHERE topic = ?1";
     session.run(query(doom).bind(id.to_string())).await?;
     let delete = "DELETE FROM partitions WHERE topic = ?1";
     session.run(query(delete).bind(id.to_string())).await?;

@@ -5,22 +5,26 @@ use std::sync::Arc;
 use streamhouse_metadata::BatchOutcome::{Committed, Duplicate, Rejected};
 use streamhouse_metadata::{
     IndexRow, Locate, Located, MetadataError, MetadataStore, Metered, ProducerIdentity, Rejection,
-    Segment, SqliteStore, TopicPartition, Totals, Watermarks,
+    Retention, Segment, SqliteStore, TopicPartition, Totals, Watermarks,
 };
 use streamhouse_observability::instruments::MetadataMetrics;
 use streamhouse_observability::testing;
 use uuid::Uuid;
 
-type Store = Arc<dyn MetadataStore>;
+pub type Store = Arc<dyn MetadataStore>;
 
 /// Makes each named case a test of each store.
 macro_rules! conformance {
     ($($case:ident,)+) => {
         mod sqlite {
-            $(#[tokio::test] async fn $case() { super::$case(super::sqlite().await).await })+
+            $(#[tokio::test] async fn $case() {
+                super::$case($crate::conformance::sqlite().await).await
+            })+
         }
         mod metered {
-            $(#[tokio::test] async fn $case() { super::$case(super::metered().await).await })+
+            $(#[tokio::test] async fn $case() {
+                super::$case($crate::conformance::metered().await).await
+            })+
         }
     };
 }
@@ -47,11 +51,11 @@ conformance! {
     empty_input_is_answered_with_nothing,
 }
 
-async fn sqlite() -> Store {
+pub async fn sqlite() -> Store {
     Arc::new(SqliteStore::in_memory().await.unwrap())
 }
 
-async fn metered() -> Store {
+pub async fn metered() -> Store {
     let (declare, _seen) = testing::in_memory();
     let metrics = MetadataMetrics::declare(&declare);
     Arc::new(Metered::new(&metrics, SqliteStore::in_memory().await.unwrap()))
@@ -67,7 +71,7 @@ fn offsets(located: &Located) -> Vec<(i64, i64)> {
 }
 
 async fn offsets_are_consecutive_in_the_order_of_segments_blocks_and_batches(store: Store) {
-    let topic = store.create_topic("t", 2).await.unwrap();
+    let topic = store.create_topic("t", 2, Retention::default()).await.unwrap();
     let (a, b) = (at(&topic, 0), at(&topic, 1));
     let first = segment(&[(a, vec![batch(3), batch(2)]), (b, vec![batch(7)]), (a, vec![batch(1)])]);
     let second = segment(&[(b, vec![batch(1)]), (a, vec![batch(4)])]);
@@ -85,8 +89,8 @@ async fn offsets_are_consecutive_in_the_order_of_segments_blocks_and_batches(sto
 }
 
 async fn no_outcome_stops_the_others(store: Store) {
-    let topic = store.create_topic("t", 1).await.unwrap();
-    let gone = store.create_topic("gone", 1).await.unwrap();
+    let topic = store.create_topic("t", 1, Retention::default()).await.unwrap();
+    let gone = store.create_topic("gone", 1, Retention::default()).await.unwrap();
     store.delete_topic(gone.id).await.unwrap();
     let outcomes = commit(
         &*store,
@@ -103,7 +107,7 @@ async fn no_outcome_stops_the_others(store: Store) {
 }
 
 async fn a_run_is_cut_at_gaps_and_at_block_borders(store: Store) {
-    let topic = store.create_topic("t", 1).await.unwrap();
+    let topic = store.create_topic("t", 1, Retention::default()).await.unwrap();
     let a = at(&topic, 0);
     let late = streamhouse_metadata::Batch { max_timestamp_ms: 9_999, ..batch(1) };
     let one =
@@ -136,7 +140,7 @@ async fn a_run_is_cut_at_gaps_and_at_block_borders(store: Store) {
 }
 
 async fn a_repeated_commit_answers_what_the_first_did(store: Store) {
-    let topic = store.create_topic("t", 2).await.unwrap();
+    let topic = store.create_topic("t", 2, Retention::default()).await.unwrap();
     let one = segment(&[
         (at(&topic, 0), vec![batch(2), from(1, 0, 0, 3), from(1, 0, 0, 3), from(1, 0, 9, 1)]),
         (at(&topic, 7), vec![batch(1)]),
@@ -166,7 +170,7 @@ async fn a_repeated_commit_answers_what_the_first_did(store: Store) {
 }
 
 async fn settling_finds_what_was_committed_and_forbids_what_was_not(store: Store) {
-    let topic = store.create_topic("t", 1).await.unwrap();
+    let topic = store.create_topic("t", 1, Retention::default()).await.unwrap();
     let a = at(&topic, 0);
     let stored = segment(&[(a, vec![batch(2), from(1, 0, 4, 1), batch(1)])]);
     let outcomes = commit(&*store, &stored).await;
@@ -176,12 +180,12 @@ async fn settling_finds_what_was_committed_and_forbids_what_was_not(store: Store
     assert_eq!(store.settle(&both).await.unwrap(), vec![None, Some(outcomes)]);
 
     let late = commit(&*store, &lost).await;
-    assert_eq!(late, vec![Rejected(Rejection::StaleSegment); 2]);
+    assert_eq!(late, vec![Rejected(Rejection::StaleSegment { floor_ms: 0 }); 2]);
     assert_eq!(append(&*store, a, vec![batch(1)]).await, vec![Committed(3)]);
 }
 
 async fn a_repeated_batch_is_a_duplicate_and_takes_no_offset(store: Store) {
-    let topic = store.create_topic("t", 2).await.unwrap();
+    let topic = store.create_topic("t", 2, Retention::default()).await.unwrap();
     let a = at(&topic, 0);
     for sequence in 0..7 {
         let outcome = append(&*store, a, vec![from(5, 0, sequence, 1)]).await;
@@ -198,7 +202,7 @@ async fn a_repeated_batch_is_a_duplicate_and_takes_no_offset(store: Store) {
 }
 
 async fn sequences_are_judged_within_one_commit(store: Store) {
-    let topic = store.create_topic("t", 1).await.unwrap();
+    let topic = store.create_topic("t", 1, Retention::default()).await.unwrap();
     let a = at(&topic, 0);
     let first = segment(&[(a, vec![from(1, 0, 0, 2), from(2, 0, 0, 1), from(1, 0, 2, 2)])]);
     let second = segment(&[(a, vec![from(1, 0, 2, 2), from(1, 0, 4, 1), from(1, 1, 0, 1)])]);
@@ -215,7 +219,7 @@ async fn sequences_are_judged_within_one_commit(store: Store) {
 }
 
 async fn a_producer_that_raised_its_epoch_fences_its_former_self(store: Store) {
-    let topic = store.create_topic("t", 2).await.unwrap();
+    let topic = store.create_topic("t", 2, Retention::default()).await.unwrap();
     let old = store.init_producer(None).await.unwrap();
     append(&*store, at(&topic, 0), vec![from(old.id, 0, 0, 1)]).await;
     let new = store.init_producer(Some(old)).await.unwrap();
@@ -240,7 +244,7 @@ async fn a_producer_that_raised_its_epoch_fences_its_former_self(store: Store) {
 }
 
 async fn rows_are_found_from_any_offset_and_bounded_by_bytes(store: Store) {
-    let topic = store.create_topic("t", 3).await.unwrap();
+    let topic = store.create_topic("t", 3, Retention::default()).await.unwrap();
     let (a, b) = (at(&topic, 0), at(&topic, 1));
     for _ in 0..5 {
         commit(&*store, &segment(&[(a, vec![batch(10)]), (b, vec![batch(1)])])).await;
@@ -279,7 +283,7 @@ async fn rows_are_found_from_any_offset_and_bounded_by_bytes(store: Store) {
 }
 
 async fn the_first_row_of_a_time_is_found(store: Store) {
-    let topic = store.create_topic("t", 1).await.unwrap();
+    let topic = store.create_topic("t", 1, Retention::default()).await.unwrap();
     let a = at(&topic, 0);
     assert_eq!(store.max_timestamp(a).await.unwrap(), None);
     for time in [100, 300, 200, 400] {
@@ -297,12 +301,12 @@ async fn the_first_row_of_a_time_is_found(store: Store) {
 }
 
 async fn a_topic_created_again_has_no_data_of_the_former(store: Store) {
-    let former = store.create_topic("orders", 1).await.unwrap();
+    let former = store.create_topic("orders", 1, Retention::default()).await.unwrap();
     append(&*store, at(&former, 0), vec![from(1, 0, 0, 5)]).await;
     store.delete_topic(former.id).await.unwrap();
     let error = store.delete_topic(former.id).await.unwrap_err();
     assert!(matches!(error, MetadataError::NotFound(_)), "{error}");
-    let next = store.create_topic("orders", 1).await.unwrap();
+    let next = store.create_topic("orders", 1, Retention::default()).await.unwrap();
     assert_ne!(next.id, former.id);
 
     let late = append(&*store, at(&former, 0), vec![batch(1)]).await;
@@ -319,10 +323,10 @@ async fn a_topic_created_again_has_no_data_of_the_former(store: Store) {
 }
 
 async fn topics_grow_and_never_shrink(store: Store) {
-    let b = store.create_topic("b", 2).await.unwrap();
-    let a = store.create_topic("a", 1).await.unwrap();
+    let b = store.create_topic("b", 2, Retention::default()).await.unwrap();
+    let a = store.create_topic("a", 1, Retention::default()).await.unwrap();
     assert_eq!(store.topics().await.unwrap(), vec![a.clone(), b.clone()]);
-    let exists = store.create_topic("a", 3).await.unwrap_err();
+    let exists = store.create_topic("a", 3, Retention::default()).await.unwrap_err();
     assert!(matches!(exists, MetadataError::AlreadyExists(_)), "{exists}");
 
     append(&*store, at(&b, 1), vec![batch(4)]).await;
@@ -343,16 +347,16 @@ async fn topics_grow_and_never_shrink(store: Store) {
 
 async fn names_and_numbers_are_checked(store: Store) {
     for (name, partitions) in [("", 1), ("a b", 1), ("..", 1), ("t", 0), ("t", 10_001)] {
-        let error = store.create_topic(name, partitions).await.unwrap_err();
+        let error = store.create_topic(name, partitions, Retention::default()).await.unwrap_err();
         assert!(matches!(error, MetadataError::Refused(_)), "{name:?} {partitions}: {error}");
     }
-    let topic = store.create_topic("t", 10_000).await.unwrap();
+    let topic = store.create_topic("t", 10_000, Retention::default()).await.unwrap();
     let error = store.create_partitions(topic.id, 10_001).await.unwrap_err();
     assert!(error.to_string().contains("10001"), "{error}");
 }
 
 async fn committers_at_the_same_time_share_no_offset(store: Store) {
-    let topic = store.create_topic("t", 3).await.unwrap();
+    let topic = store.create_topic("t", 3, Retention::default()).await.unwrap();
     let committer = |store: Store, topic: streamhouse_metadata::Topic| async move {
         let mut taken = Vec::new();
         for _ in 0..25 {
@@ -417,8 +421,8 @@ async fn an_agent_keeps_its_number_and_loses_it_with_its_lease(store: Store) {
 
 async fn totals_follow_what_is_stored(store: Store) {
     assert_eq!(store.totals().await.unwrap(), Totals::default());
-    let kept = store.create_topic("kept", 2).await.unwrap();
-    let gone = store.create_topic("gone", 3).await.unwrap();
+    let kept = store.create_topic("kept", 2, Retention::default()).await.unwrap();
+    let gone = store.create_topic("gone", 3, Retention::default()).await.unwrap();
     let shared = segment(&[(at(&kept, 0), vec![batch(1)]), (at(&gone, 0), vec![batch(1)])]);
     let only = segment(&[(at(&gone, 1), vec![batch(1)]), (at(&gone, 2), vec![batch(1)])]);
     let empty = segment(&[(at(&kept, 9), vec![batch(1)])]);
@@ -439,7 +443,7 @@ async fn totals_follow_what_is_stored(store: Store) {
 }
 
 async fn a_malformed_segment_is_refused_as_a_whole(store: Store) {
-    let topic = store.create_topic("t", 1).await.unwrap();
+    let topic = store.create_topic("t", 1, Retention::default()).await.unwrap();
     let a = at(&topic, 0);
     let good = segment(&[(a, vec![batch(1)])]);
     let bad = segment(&[(a, vec![batch(1), batch(0)])]);
@@ -453,7 +457,7 @@ async fn empty_input_is_answered_with_nothing(store: Store) {
     assert_eq!(store.settle(&[]).await.unwrap(), vec![]);
     assert_eq!(store.locate(&[]).await.unwrap(), vec![]);
     assert_eq!(store.watermarks(&[]).await.unwrap(), vec![]);
-    let topic = store.create_topic("t", 1).await.unwrap();
+    let topic = store.create_topic("t", 1, Retention::default()).await.unwrap();
     assert_eq!(commit(&*store, &segment(&[])).await, vec![]);
     assert_eq!(commit(&*store, &segment(&[(at(&topic, 0), vec![])])).await, vec![]);
 }

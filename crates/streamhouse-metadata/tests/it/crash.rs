@@ -4,7 +4,7 @@ use crate::make::{append, at, batch, segment};
 use std::path::Path;
 use std::time::Duration;
 use streamhouse_metadata::{
-    BatchOutcome, Locate, MetadataError, MetadataStore, SqliteOptions, SqliteStore,
+    BatchOutcome, Locate, MetadataError, MetadataStore, Retention, SqliteOptions, SqliteStore,
 };
 
 async fn open(path: &Path) -> Result<SqliteStore, MetadataError> {
@@ -31,7 +31,7 @@ async fn what_was_committed_is_there_after_a_drop_and_a_new_start() {
     let path = directory.path().join("metadata.db");
     let store = open(&path).await.unwrap();
     let cluster = store.cluster_id().await.unwrap();
-    let topic = store.create_topic("orders", 2).await.unwrap();
+    let topic = store.create_topic("orders", 2, Retention::default()).await.unwrap();
     append(&store, at(&topic, 1), vec![batch(3)]).await;
     drop(store);
 
@@ -110,7 +110,7 @@ async fn connect(path: &Path) -> sqlx::SqliteConnection {
 #[tokio::test]
 async fn a_dropped_commit_happens_whole_or_not_at_all() {
     let store = SqliteStore::in_memory().await.unwrap();
-    let topic = store.create_topic("t", 8).await.unwrap();
+    let topic = store.create_topic("t", 8, Retention::default()).await.unwrap();
     let mut settled = 0;
     for polls in 0..60 {
         let blocks: Vec<_> = (0..8).map(|one| (at(&topic, one), vec![batch(1)])).collect();
@@ -141,17 +141,18 @@ async fn a_floor_refuses_older_segments_and_lets_newer_ones_pass() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("metadata.db");
     let store = open(&path).await.unwrap();
-    let topic = store.create_topic("t", 1).await.unwrap();
+    let topic = store.create_topic("t", 1, Retention::default()).await.unwrap();
     let old = segment(&[(at(&topic, 0), vec![batch(1), batch(2)])]);
+    let floor_ms = old.id.stamp_ms() as i64 + 1;
     let mut connection = connect(&path).await;
     sqlx::query("UPDATE store SET floor_ms = ?1")
-        .bind(old.id.stamp_ms() as i64 + 1)
+        .bind(floor_ms)
         .execute(&mut connection)
         .await
         .unwrap();
     use streamhouse_metadata::Rejection::StaleSegment;
     let outcomes = store.commit(&[old]).await.unwrap().remove(0);
-    assert_eq!(outcomes, vec![BatchOutcome::Rejected(StaleSegment); 2]);
+    assert_eq!(outcomes, vec![BatchOutcome::Rejected(StaleSegment { floor_ms }); 2]);
 
     let mut new = segment(&[(at(&topic, 0), vec![batch(1)])]);
     new.id.0 = ulid::Ulid::from_parts(new.id.stamp_ms() + 60_000, 1);

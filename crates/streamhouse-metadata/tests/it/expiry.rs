@@ -4,7 +4,7 @@ use crate::make::{append, at, batch, commit, from, segment};
 use sqlx::ConnectOptions as _;
 use std::time::Duration;
 use streamhouse_metadata::BatchOutcome::{Committed, Rejected};
-use streamhouse_metadata::{MetadataStore, Rejection, SqliteOptions, SqliteStore};
+use streamhouse_metadata::{MetadataStore, Rejection, Retention, SqliteOptions, SqliteStore};
 
 struct Opened {
     store: SqliteStore,
@@ -42,7 +42,7 @@ impl Opened {
 #[tokio::test]
 async fn an_idle_producer_is_forgotten_and_learns_that_it_is_unknown() {
     let mut opened = open(Duration::from_millis(50)).await;
-    let topic = opened.store.create_topic("t", 1).await.unwrap();
+    let topic = opened.store.create_topic("t", 1, Retention::default()).await.unwrap();
     let a = at(&topic, 0);
     assert_eq!(append(&opened.store, a, vec![from(1, 0, 0, 1)]).await, vec![Committed(0)]);
     opened.until("SELECT count(*) FROM sequences", 0).await;
@@ -67,7 +67,7 @@ async fn only_idle_producers_are_forgotten_however_many_there_are() {
 #[tokio::test]
 async fn answers_older_than_a_day_are_dropped_and_younger_ones_are_repeated() {
     let mut opened = open(Duration::from_millis(50)).await;
-    let topic = opened.store.create_topic("t", 1).await.unwrap();
+    let topic = opened.store.create_topic("t", 1, Retention::default()).await.unwrap();
     let old: Vec<_> = (0..3).map(|_| segment(&[(at(&topic, 0), vec![batch(1)])])).collect();
     opened.store.commit(&old).await.unwrap();
     opened.change("UPDATE segments SET committed_ms = committed_ms - 86400000").await;
@@ -75,4 +75,24 @@ async fn answers_older_than_a_day_are_dropped_and_younger_ones_are_repeated() {
     let outcomes = commit(&opened.store, &young).await;
     opened.until("SELECT count(*) FROM segments WHERE outcomes IS NOT NULL", 1).await;
     assert_eq!(opened.store.settle(&[young]).await.unwrap(), vec![Some(outcomes)]);
+}
+
+#[tokio::test]
+async fn a_commit_whose_answers_are_dropped_is_told_as_forgotten_and_stops_nobody() {
+    let mut opened = open(Duration::from_millis(50)).await;
+    let topic = opened.store.create_topic("t", 1, Retention::default()).await.unwrap();
+    let old = segment(&[(at(&topic, 0), vec![batch(1), from(1, 0, 0, 1)])]);
+    commit(&opened.store, &old).await;
+    opened.change("UPDATE segments SET committed_ms = committed_ms - 86400000").await;
+    opened.until("SELECT count(*) FROM segments WHERE outcomes IS NOT NULL", 0).await;
+
+    let forgotten = vec![Rejected(Rejection::ForgottenDuplicate); 2];
+    let young = segment(&[(at(&topic, 0), vec![batch(1)])]);
+    assert_eq!(
+        opened.store.settle(&[old.clone(), young.clone()]).await.unwrap(),
+        vec![Some(forgotten.clone()), None]
+    );
+    let next = segment(&[(at(&topic, 0), vec![from(1, 0, 1, 1)])]);
+    let outcomes = opened.store.commit(&[old, next]).await.unwrap();
+    assert_eq!(outcomes, vec![forgotten, vec![Committed(2)]]);
 }

@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
 
+#[macro_use]
 mod conformance;
 mod crash;
 mod expiry;
+mod groups;
 mod make;
 mod metered;
+mod retention;
 mod statements;

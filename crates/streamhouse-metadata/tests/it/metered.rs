@@ -1,7 +1,9 @@
 //! The decorator: every call is timed by outcome and every failure counted by class.
 
 use crate::make::{at, batch, segment};
-use streamhouse_metadata::{MetadataStore, Metered, SqliteStore, TopicId};
+use streamhouse_metadata::{
+    MetadataStore, Metered, Retention, RetentionChange, SqliteStore, TopicId,
+};
 use streamhouse_observability::declare::ClosedLabel as _;
 use streamhouse_observability::instruments::MetadataMetrics;
 use streamhouse_observability::labels::{self, MetadataOperation};
@@ -26,7 +28,7 @@ fn calls(seen: &Seen, operation: MetadataOperation, outcome: &str) -> u64 {
 #[tokio::test]
 async fn each_call_is_counted_once_under_its_operation() {
     let (store, seen) = metered().await;
-    let topic = store.create_topic("t", 1).await.unwrap();
+    let topic = store.create_topic("t", 1, Retention::default()).await.unwrap();
     store.create_partitions(topic.id, 2).await.unwrap();
     let one = segment(&[(at(&topic, 0), vec![batch(1)])]);
     store.commit(std::slice::from_ref(&one)).await.unwrap();
@@ -43,6 +45,14 @@ async fn each_call_is_counted_once_under_its_operation() {
     store.cluster_id().await.unwrap();
     store.totals().await.unwrap();
     store.ping().await.unwrap();
+    store.set_retention(topic.id, RetentionChange::default()).await.unwrap();
+    store.groups().await.unwrap();
+    store.take_groups(&["g".into()], true).await.unwrap();
+    store.begin_generation("g", 1, 1, "consumer", 1).await.unwrap();
+    store.commit_offsets(&[]).await.unwrap();
+    store.offsets(&[]).await.unwrap();
+    store.delete_group("g", 1).await.unwrap();
+    store.expire_groups(1_000).await.unwrap();
     store.delete_topic(topic.id).await.unwrap();
 
     use MetadataOperation as Op;
@@ -51,25 +61,27 @@ async fn each_call_is_counted_once_under_its_operation() {
         (Op::Locate, 2),
         (Op::Watermarks, 1),
         (Op::Topics, 1),
-        (Op::Alter, 3),
+        (Op::Alter, 4),
         (Op::Producer, 1),
         (Op::Fate, 1),
         (Op::Agents, 3),
         (Op::Stats, 2),
+        (Op::Groups, 5),
+        (Op::Offsets, 2),
         (Op::Ping, 1),
     ] {
         assert_eq!(calls(&seen, operation, "ok"), expected, "{operation:?}");
     }
-    assert_eq!(seen.count(DURATION, &[]), 16);
+    assert_eq!(seen.count(DURATION, &[]), 24);
     assert_eq!(seen.count(ERRORS, &[]), 0);
 }
 
 #[tokio::test]
 async fn failures_are_counted_by_class() {
     let (store, seen) = metered().await;
-    store.create_topic("t", 1).await.unwrap();
-    store.create_topic("t", 1).await.unwrap_err();
-    store.create_topic("t", 0).await.unwrap_err();
+    store.create_topic("t", 1, Retention::default()).await.unwrap();
+    store.create_topic("t", 1, Retention::default()).await.unwrap_err();
+    store.create_topic("t", 0, Retention::default()).await.unwrap_err();
     store.delete_topic(TopicId(Uuid::nil())).await.unwrap_err();
     assert_eq!(calls(&seen, MetadataOperation::Alter, "error"), 3);
     for class in ["conflict", "refused", "not_found"] {
@@ -105,7 +117,7 @@ async fn a_call_within_a_traced_request_is_a_span_that_tells_its_failure() {
     let request = traces.requests().begin(Arrival::now(), &[]);
     let work = async {
         store.ping().await.unwrap();
-        store.create_topic("t", 0).await.unwrap_err();
+        store.create_topic("t", 0, Retention::default()).await.unwrap_err();
     };
     request.run(|| spans::produce_request(1, 1), work).await;
     request.finish(false, Span::none).unwrap();

@@ -115,7 +115,7 @@ impl Producers {
                 AppendError::PredecessorFailed
             }
             Rejection::UnknownProducer if saw_failure => AppendError::PredecessorFailed,
-            Rejection::UnknownPartition | Rejection::StaleSegment => {
+            Rejection::UnknownPartition | Rejection::StaleSegment { .. } => {
                 self.failed(partition, claim);
                 AppendError::Rejected(rejection)
             }
@@ -264,8 +264,8 @@ mod tests {
     async fn a_batch_that_the_commit_turned_away_is_a_failure_for_its_successors() {
         let mut producers = Producers::new();
         producers.committed(AT, claim(0), 5);
-        let told = producers.explain(AT, claim(5), Rejection::StaleSegment);
-        assert!(matches!(told, AppendError::Rejected(Rejection::StaleSegment)), "{told:?}");
+        let told = producers.explain(AT, claim(5), Rejection::StaleSegment { floor_ms: 7 });
+        assert!(matches!(told, AppendError::Rejected(Rejection::StaleSegment { .. })), "{told:?}");
         assert!(!producers.admit(AT, claim(10)));
         let told = producers.explain(AT, claim(10), Rejection::OutOfOrder { expected: 5 });
         assert!(!is_gap(&told), "{told:?}");

@@ -4,8 +4,10 @@ use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use streamhouse_metadata::{
-    Agent, BatchOutcome, IndexRow, Locate, Located, MetadataError, MetadataStore, ProducerIdentity,
-    Segment, SegmentId, Topic, TopicId, TopicPartition, Totals, Watermarks,
+    Agent, BatchOutcome, CommittedOffset, IndexRow, Locate, Located, MetadataError, MetadataStore,
+    OffsetCommit, OffsetCommitOutcome, Position, ProducerIdentity, Retention, RetentionChange,
+    Segment, SegmentId, StoredGroup, Topic, TopicId, TopicPartition, Totals, Trim, TrimOutcome,
+    UnusedSegment, Watermarks,
 };
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -174,8 +176,13 @@ impl MetadataStore for FaultMetadata {
         self.inner.topics().await
     }
 
-    async fn create_topic(&self, name: &str, partitions: i32) -> Result<Topic, MetadataError> {
-        self.inner.create_topic(name, partitions).await
+    async fn create_topic(
+        &self,
+        name: &str,
+        partitions: i32,
+        retention: Retention,
+    ) -> Result<Topic, MetadataError> {
+        self.inner.create_topic(name, partitions, retention).await
     }
 
     async fn create_partitions(&self, topic: TopicId, total: i32) -> Result<Topic, MetadataError> {
@@ -221,5 +228,88 @@ impl MetadataStore for FaultMetadata {
 
     async fn ping(&self) -> Result<(), MetadataError> {
         self.inner.ping().await
+    }
+
+    async fn set_retention(
+        &self,
+        topic: TopicId,
+        change: RetentionChange,
+    ) -> Result<Topic, MetadataError> {
+        self.inner.set_retention(topic, change).await
+    }
+
+    async fn trim(
+        &self,
+        wanted: &[(TopicPartition, Trim)],
+    ) -> Result<Vec<TrimOutcome>, MetadataError> {
+        self.inner.trim(wanted).await
+    }
+
+    async fn positions(
+        &self,
+        wanted: &[(TopicPartition, i64)],
+    ) -> Result<Vec<Option<Position>>, MetadataError> {
+        self.inner.positions(wanted).await
+    }
+
+    async fn groups(&self) -> Result<Vec<StoredGroup>, MetadataError> {
+        self.inner.groups().await
+    }
+
+    async fn take_groups(
+        &self,
+        names: &[Arc<str>],
+        create: bool,
+    ) -> Result<Vec<Option<StoredGroup>>, MetadataError> {
+        self.inner.take_groups(names, create).await
+    }
+
+    async fn begin_generation(
+        &self,
+        group: &str,
+        epoch: i64,
+        generation: i32,
+        protocol_type: &str,
+        members: usize,
+    ) -> Result<bool, MetadataError> {
+        self.inner.begin_generation(group, epoch, generation, protocol_type, members).await
+    }
+
+    async fn commit_offsets(
+        &self,
+        commits: &[OffsetCommit],
+    ) -> Result<Vec<OffsetCommitOutcome>, MetadataError> {
+        self.inner.commit_offsets(commits).await
+    }
+
+    async fn offsets(
+        &self,
+        names: &[Arc<str>],
+    ) -> Result<Vec<Vec<(TopicPartition, CommittedOffset)>>, MetadataError> {
+        self.inner.offsets(names).await
+    }
+
+    async fn delete_group(&self, group: &str, epoch: i64) -> Result<bool, MetadataError> {
+        self.inner.delete_group(group, epoch).await
+    }
+
+    async fn expire_groups(&self, idle_ms: i64) -> Result<Vec<Arc<str>>, MetadataError> {
+        self.inner.expire_groups(idle_ms).await
+    }
+
+    async fn raise_floor(&self, grace_ms: i64) -> Result<i64, MetadataError> {
+        self.inner.raise_floor(grace_ms).await
+    }
+
+    async fn unused_segments(&self) -> Result<(Vec<UnusedSegment>, u64), MetadataError> {
+        self.inner.unused_segments().await
+    }
+
+    async fn forget_segments(&self, ids: &[SegmentId]) -> Result<(), MetadataError> {
+        self.inner.forget_segments(ids).await
+    }
+
+    async fn is_known(&self, ids: &[SegmentId]) -> Result<Vec<bool>, MetadataError> {
+        self.inner.is_known(ids).await
     }
 }

@@ -7,7 +7,7 @@ pub use fault_metadata::{CommitFault, FaultMetadata};
 
 use std::sync::Arc;
 use std::time::Duration;
-use streamhouse_metadata::{MetadataStore, SqliteStore, Topic, TopicPartition};
+use streamhouse_metadata::{MetadataStore, Retention, SqliteStore, Topic, TopicPartition};
 use streamhouse_observability::instruments::{CacheMetrics, SegmentMetrics};
 use streamhouse_observability::testing::{Seen, in_memory};
 use streamhouse_storage::object_store::{MemoryStore, ObjectStore};
@@ -81,7 +81,7 @@ impl Log {
     }
 
     pub async fn topic(&self, name: &str, partitions: i32) -> Topic {
-        self.metadata.create_topic(name, partitions).await.unwrap()
+        self.metadata.create_topic(name, partitions, Retention::default()).await.unwrap()
     }
 
     /// Takes `spec` in; the outcome comes when the future is awaited.
