@@ -1,5 +1,9 @@
 //! What a PromQL expression asks for, held to what StreamHouse records.
 
+mod foreign;
+
+pub use foreign::{FOREIGN, Foreign, foreign};
+
 use promql_parser::label::{MatchOp, Matcher};
 use promql_parser::parser::{self, Expr, LabelModifier, VectorSelector};
 use promql_parser::util::{ExprVisitor, walk_expr};
@@ -7,10 +11,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use streamhouse_observability::declare::{Kind, LabelRow, Row};
 
-/// The metrics of others that may be asked for, each with its labels beside [`TARGET`].
-const FOREIGN: &[(&str, &[&str])] = &[("up", &[])];
 /// The labels that Prometheus gives to every series that it scrapes.
-const TARGET: [&str; 2] = ["job", "instance"];
+pub(crate) const TARGET: [&str; 2] = ["job", "instance"];
 
 /// What is wrong with `query`, each with what to do: text that does not parse, metrics, labels and
 /// label values that do not exist, a rate of what is no counter.
@@ -111,8 +113,8 @@ impl Checker<'_> {
     fn labels(&self, name: &str) -> Option<Vec<Label>> {
         let free = |key: &str| Label { key: key.to_owned(), values: None };
         let mut labels: Vec<_> = TARGET.map(free).into();
-        if let Some((_, own)) = FOREIGN.iter().find(|(foreign, _)| *foreign == name) {
-            labels.extend(own.iter().map(|key| free(key)));
+        if let Some(metric) = foreign(name) {
+            labels.extend(metric.labels.iter().map(|key| free(key)));
             return Some(labels);
         }
         let row = self.row(name)?;
@@ -146,7 +148,8 @@ impl Checker<'_> {
 
     fn counts(&mut self, function: &str, selector: &VectorSelector) {
         let name = selector.name.as_deref().unwrap_or_default();
-        if self.row(name).is_some_and(|row| row.kind == Kind::Gauge) {
+        let kind = foreign(name).map(|metric| metric.kind);
+        if kind.or_else(|| Some(self.row(name)?.kind)) == Some(Kind::Gauge) {
             self.problems.push(format!("{function} of {name}: it is a gauge, not a counter"));
         }
     }
@@ -204,6 +207,8 @@ mod tests {
             ("streamhouse_s3_errors_total{error=~\"slow.*\"}", "is never so"),
             ("rate(streamhouse_cache_size_bytes[5m])", "it is a gauge, not a counter"),
             ("sum by (topic) (streamhouse_s3_errors_total)", "has no label topic"),
+            ("rate(otelcol_exporter_queue_size[5m])", "it is a gauge, not a counter"),
+            ("otelcol_exporter_sent_spans_total", "is no metric"),
             ("sum(", "is no PromQL"),
         ] {
             let wrong = check(query, &rows);
@@ -221,6 +226,7 @@ mod tests {
             "sum by (cpu_mode) (rate(process_cpu_time_seconds_total{cpu_mode=\"user\"}[5m]))",
             "streamhouse_s3_errors_total{error=~\"throttling|timeout\",operation!=\"put\"}",
             "streamhouse_s3_errors_total{error=~\"t.*\"}",
+            "sum by (exporter) (rate(otelcol_exporter_sent_spans{job=\"otelcol\"}[5m]))",
         ] {
             assert_eq!(check(query, &rows), Vec::<String>::new(), "{query}");
         }
