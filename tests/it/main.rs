@@ -9,6 +9,7 @@ mod alerts;
 mod clients;
 mod collector;
 mod compose;
+mod dashboards;
 mod every_row;
 mod kill;
 mod layers;
