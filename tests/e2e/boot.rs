@@ -83,8 +83,9 @@ pub fn promtool_accepts(world: &mut World) -> Done {
 
 pub fn the_alerts_fire_as_their_cases_say(world: &mut World) -> Done {
     let promtool = world.binary("promtool")?;
-    let cases = root().join("alerts/tests/streamhouse.yml");
-    accepts(Command::new(promtool).args(["test", "rules"]).arg(cases))
+    let cases = std::fs::read_dir(root().join("alerts/tests")).map_err(|e| e.to_string())?;
+    let cases: Vec<PathBuf> = cases.filter_map(|case| Some(case.ok()?.path())).collect();
+    accepts(Command::new(promtool).args(["test", "rules"]).args(cases))
 }
 
 pub fn amtool_accepts(world: &mut World) -> Done {

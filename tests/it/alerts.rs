@@ -1,6 +1,7 @@
 //! Every alert can fire, says what it means, and has a page and cases of its own.
 
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use streamhouse_observability::instruments::registry;
 use streamhouse_tests::compose::{root, yaml};
@@ -13,8 +14,24 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-fn load(path: &str) -> Value {
-    yaml(&read(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+/// The files of a folder, by name without extension, in their order.
+fn files(folder: &str) -> BTreeMap<String, String> {
+    let entries = fs::read_dir(root().join(folder)).unwrap_or_else(|e| panic!("{folder}: {e}"));
+    let all = entries.map(|entry| {
+        let path = entry.expect("an entry").path();
+        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        (name, fs::read_to_string(&path).expect("a text"))
+    });
+    all.collect()
+}
+
+/// The documents of a folder's files, by name.
+fn load(folder: &str) -> BTreeMap<String, Value> {
+    let parse = |(name, text): (String, String)| {
+        let value = yaml(&text).unwrap_or_else(|error| panic!("{folder}/{name}: {error}"));
+        (name, value)
+    };
+    files(folder).into_iter().map(parse).collect()
 }
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
@@ -26,10 +43,10 @@ fn text(value: &Value) -> &str {
 }
 
 fn alerts() -> Vec<Value> {
-    let rules = load("alerts/rules/streamhouse.yml");
-    let all: Vec<_> =
-        list(&rules["groups"]).flat_map(|group| list(&group["rules"])).cloned().collect();
-    assert!(!all.is_empty(), "alerts/rules/streamhouse.yml has no rules");
+    let rules = load("alerts/rules");
+    let groups = rules.values().flat_map(|file| list(&file["groups"]));
+    let all: Vec<_> = groups.flat_map(|group| list(&group["rules"])).cloned().collect();
+    assert!(all.len() > 4, "alerts/rules has hardly any rules");
     all
 }
 
@@ -56,7 +73,7 @@ fn every_alert_asks_for_what_exists_and_says_of_which_job() {
 
 #[test]
 fn every_alert_has_a_severity_a_text_with_values_a_page_and_cases() {
-    let cases = load("alerts/tests/streamhouse.yml");
+    let cases = load("alerts/tests");
     for alert in alerts() {
         let name = text(&alert["alert"]);
         let severity = text(&alert["labels"]["severity"]);
@@ -71,7 +88,9 @@ fn every_alert_has_a_severity_a_text_with_values_a_page_and_cases() {
         assert!(page.contains(&format!("Severity: {severity}")), "{name}: its page's severity");
 
         // For each case of this alert: at which of its times it fires.
-        let fires: Vec<Vec<bool>> = list(&cases["tests"])
+        let fires: Vec<Vec<bool>> = cases
+            .values()
+            .flat_map(|file| list(&file["tests"]))
             .map(|case| {
                 let own =
                     list(&case["alert_rule_test"]).filter(|at| text(&at["alertname"]) == name);
@@ -89,15 +108,37 @@ fn every_alert_has_a_severity_a_text_with_values_a_page_and_cases() {
 fn every_query_of_a_runbook_asks_for_what_exists_and_every_page_has_its_alert() {
     let rows = registry().unwrap();
     let alerts = alerts();
-    for entry in fs::read_dir(root().join("docs/runbooks")).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+    for (name, page) in files("docs/runbooks") {
         let has_alert = alerts.iter().any(|alert| text(&alert["alert"]) == name);
         assert!(has_alert, "docs/runbooks/{name}.md belongs to no alert");
-        let page = fs::read_to_string(&path).unwrap();
         assert!(!queries(&page).is_empty(), "{name}: no queries");
         for query in queries(&page) {
             assert_eq!(promql::check(query, &rows), Vec::<String>::new(), "{name}");
         }
+    }
+}
+
+#[test]
+fn the_alertmanager_silences_only_alerts_that_exist_and_sends_each_severity_somewhere() {
+    let config = yaml(&read("alerts/alertmanager.yml")).unwrap();
+    let alerts = alerts();
+    let names: BTreeSet<&str> = alerts.iter().map(|alert| text(&alert["alert"])).collect();
+    let receivers: BTreeSet<&str> =
+        list(&config["receivers"]).map(|one| text(&one["name"])).collect();
+    let route = &config["route"];
+    let mut targets: Vec<&str> = list(&route["routes"]).map(|one| text(&one["receiver"])).collect();
+    targets.push(text(&route["receiver"]));
+    targets.sort_unstable();
+    assert_eq!(targets, receivers.iter().copied().collect::<Vec<_>>());
+
+    for rule in list(&config["inhibit_rules"]) {
+        let matchers = ["source_matchers", "target_matchers"].map(|side| list(&rule[side]));
+        for matcher in matchers.into_iter().flatten() {
+            let name = text(matcher).rsplit(' ').next().unwrap_or_default();
+            assert!(names.contains(name), "inhibit_rules: {matcher} names no alert");
+        }
+        // Without labels in common one agent's alert would silence another's.
+        let equal: Vec<&str> = list(&rule["equal"]).map(text).collect();
+        assert!(equal.contains(&"job") && equal.len() > 1, "inhibit_rules: {rule}");
     }
 }
