@@ -18,6 +18,8 @@ ALTER TABLE partitions ADD COLUMN end_bytes INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE partitions ADD COLUMN recheck_from INTEGER;
 ALTER TABLE partitions ADD COLUMN recheck_to   INTEGER;
 
+CREATE INDEX unfinished_trims ON partitions (id) WHERE recheck_from IS NOT NULL;
+
 UPDATE runs SET end_bytes = sums.total
 FROM (SELECT rowid AS run, sum(length) OVER (PARTITION BY partition ORDER BY base_offset) AS total
       FROM runs) AS sums

@@ -6,8 +6,9 @@ use crate::error::MetadataError;
 use crate::store::MetadataStore;
 use crate::types::{
     Agent, BatchOutcome, CommittedOffset, IndexRow, Locate, Located, OffsetCommit,
-    OffsetCommitOutcome, ProducerIdentity, Retention, RetentionChange, Segment, StoredGroup, Topic,
-    TopicId, TopicPartition, Totals, Watermarks,
+    OffsetCommitOutcome, Position, ProducerIdentity, Retention, RetentionChange, Segment,
+    SegmentId, StoredGroup, Topic, TopicId, TopicPartition, Totals, Trim, TrimOutcome,
+    UnusedSegment, Watermarks,
 };
 use async_trait::async_trait;
 use std::fmt;
@@ -247,5 +248,35 @@ impl<S: MetadataStore> MetadataStore for Metered<S> {
 
     async fn expire_groups(&self, idle_ms: i64) -> Result<Vec<Arc<str>>, MetadataError> {
         self.measure(MetadataOperation::Groups, self.store.expire_groups(idle_ms)).await
+    }
+
+    async fn trim(
+        &self,
+        wanted: &[(TopicPartition, Trim)],
+    ) -> Result<Vec<TrimOutcome>, MetadataError> {
+        self.measure(MetadataOperation::Trim, self.store.trim(wanted)).await
+    }
+
+    async fn positions(
+        &self,
+        wanted: &[(TopicPartition, i64)],
+    ) -> Result<Vec<Option<Position>>, MetadataError> {
+        self.measure(MetadataOperation::Locate, self.store.positions(wanted)).await
+    }
+
+    async fn raise_floor(&self, grace_ms: i64) -> Result<i64, MetadataError> {
+        self.measure(MetadataOperation::Garbage, self.store.raise_floor(grace_ms)).await
+    }
+
+    async fn unused_segments(&self) -> Result<(Vec<UnusedSegment>, u64), MetadataError> {
+        self.measure(MetadataOperation::Garbage, self.store.unused_segments()).await
+    }
+
+    async fn forget_segments(&self, ids: &[SegmentId]) -> Result<(), MetadataError> {
+        self.measure(MetadataOperation::Garbage, self.store.forget_segments(ids)).await
+    }
+
+    async fn is_known(&self, ids: &[SegmentId]) -> Result<Vec<bool>, MetadataError> {
+        self.measure(MetadataOperation::Garbage, self.store.is_known(ids)).await
     }
 }

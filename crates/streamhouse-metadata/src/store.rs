@@ -12,7 +12,7 @@ use std::fmt;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// The order of the log: topics, the index from offsets to objects, producers, agents.
+/// The order of the log: topics, the index from offsets to objects, producers, groups, agents.
 ///
 /// Every call is one transaction and a number of statements that does not grow with its input.
 /// Calls are cancel safe: a dropped call either happens as a whole or not at all.
@@ -49,7 +49,7 @@ pub trait MetadataStore: fmt::Debug + Send + Sync + 'static {
     ) -> Result<Option<IndexRow>, MetadataError>;
 
     /// The greatest timestamp of a partition's records, in milliseconds; `None` when none has one,
-    /// and for a partition that does not exist.
+    /// and for a partition that does not exist. Right for whole runs: see [`trim`](Self::trim).
     async fn max_timestamp(&self, partition: TopicPartition) -> Result<Option<i64>, MetadataError>;
 
     /// The ends of partitions, `None` for one that does not exist.
@@ -112,23 +112,26 @@ pub trait MetadataStore: fmt::Debug + Send + Sync + 'static {
         change: RetentionChange,
     ) -> Result<Topic, MetadataError>;
 
-    /// Moves the starts of logs, a slice of each; in the order of `wanted`, one does not stop the
-    /// others.
+    /// Moves the starts of logs; in the order of `wanted`, one does not stop the others.
+    ///
+    /// [`Trim::To`] and [`Trim::ToEnd`] move at once, the others past whole runs and in slices;
+    /// what the index keeps of removed records goes in slices too. A slice is a constant number of
+    /// rows, shared by the partitions of the call: call again with those that tell `more`, until
+    /// none does. The store finishes by itself, later, what is left of moves that were made.
+    ///
+    /// While a log begins within a run, [`max_timestamp`](Self::max_timestamp) and
+    /// [`locate_time`](Self::locate_time) still know the removed records of this run.
     async fn trim(
         &self,
         wanted: &[(TopicPartition, Trim)],
-    ) -> Result<Vec<TrimOutcome>, MetadataError> {
-        not_served(&wanted)
-    }
+    ) -> Result<Vec<TrimOutcome>, MetadataError>;
 
     /// Where records lie, in the order of the question; `None` at the end of the log or for a
     /// partition that does not exist. An offset before the log start stands for the log start.
     async fn positions(
         &self,
         wanted: &[(TopicPartition, i64)],
-    ) -> Result<Vec<Option<Position>>, MetadataError> {
-        not_served(&wanted)
-    }
+    ) -> Result<Vec<Option<Position>>, MetadataError>;
 
     /// All groups, by name.
     async fn groups(&self) -> Result<Vec<StoredGroup>, MetadataError>;
@@ -178,34 +181,21 @@ pub trait MetadataStore: fmt::Debug + Send + Sync + 'static {
     async fn delete_group(&self, group: &str, epoch: i64) -> Result<bool, MetadataError>;
 
     /// Deletes groups without members that were inactive for longer than `idle_ms`, a slice;
-    /// returns their names.
+    /// returns their names: call again until there are none.
     async fn expire_groups(&self, idle_ms: i64) -> Result<Vec<Arc<str>>, MetadataError>;
 
     /// Raises the floor below which no segment can be committed any more to `grace_ms` before
     /// now, by the store's clock; it never falls. Returns the floor.
-    async fn raise_floor(&self, grace_ms: i64) -> Result<i64, MetadataError> {
-        not_served(&grace_ms)
-    }
+    async fn raise_floor(&self, grace_ms: i64) -> Result<i64, MetadataError>;
 
     /// Some segments stamped below the floor that no record refers to and whose answers need not
     /// be repeated any more, and how many no record refers to in all, whatever their stamp.
-    async fn unused_segments(&self) -> Result<(Vec<UnusedSegment>, u64), MetadataError> {
-        not_served(&())
-    }
+    async fn unused_segments(&self) -> Result<(Vec<UnusedSegment>, u64), MetadataError>;
 
-    /// Forgets segments whose objects are deleted.
-    async fn forget_segments(&self, ids: &[SegmentId]) -> Result<(), MetadataError> {
-        not_served(&ids)
-    }
+    /// Forgets segments whose objects are deleted. One that was not told as unused stays.
+    async fn forget_segments(&self, ids: &[SegmentId]) -> Result<(), MetadataError>;
 
     /// Tells which of `ids` have a row, live or dead, in their order: the objects of the others,
     /// stamped below the floor, are orphans.
-    async fn is_known(&self, ids: &[SegmentId]) -> Result<Vec<bool>, MetadataError> {
-        not_served(&ids)
-    }
-}
-
-/// What a store says to what it does not serve yet.
-fn not_served<T>(asked: &dyn fmt::Debug) -> Result<T, MetadataError> {
-    Err(MetadataError::Unavailable(format!("not served: {asked:?}")))
+    async fn is_known(&self, ids: &[SegmentId]) -> Result<Vec<bool>, MetadataError>;
 }

@@ -187,7 +187,7 @@ pub struct IndexRow {
     pub length: u32,
     /// The greatest record timestamp in the run.
     pub max_timestamp_ms: i64,
-    /// When the run was appended, by the agent's clock.
+    /// When the run was appended, by the agent's clock; not after its commit by the store's.
     pub append_time_ms: i64,
 }
 
@@ -334,7 +334,8 @@ pub enum Trim {
     ToEnd,
     /// Past every run appended at or before this time, in milliseconds since the epoch.
     AppendedBefore(i64),
-    /// Until the partition's batches have at most this many bytes.
+    /// Past whole runs, until the partition's batches have at most this many bytes; below 0 is
+    /// refused.
     ToBytes(i64),
 }
 
@@ -345,7 +346,7 @@ pub enum TrimOutcome {
     Trimmed(Trimmed),
     /// The partition does not exist (any more).
     UnknownPartition,
-    /// The offset lies beyond the end of the log, or below 0; nothing moved.
+    /// The offset lies beyond the end of the log, or offset or bytes are below 0; nothing moved.
     OutOfRange,
 }
 
@@ -358,7 +359,7 @@ pub struct Trimmed {
     pub records: i64,
     /// What groups had not consumed of them, told exactly once: by the trim that removed them.
     pub lost: Vec<(Arc<str>, i64)>,
-    /// Whether there is more to remove: trims work in slices.
+    /// Whether there is more to do: trims work in slices. Ask again.
     pub more: bool,
 }
 

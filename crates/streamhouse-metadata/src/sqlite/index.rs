@@ -4,7 +4,7 @@ use super::commit::json;
 use super::failure::unreadable;
 use super::session::Session;
 use crate::error::MetadataError;
-use crate::types::{IndexRow, Locate, Located, TopicPartition, Watermarks};
+use crate::types::{IndexRow, Locate, Located, Position, TopicPartition, Watermarks};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row as _, query_as};
 
@@ -149,6 +149,34 @@ pub(super) async fn max_timestamp(
     Ok(session.first(select).await?.map(|(time,)| time))
 }
 
+/// Where the run that holds each offset, or else the log start, was appended and lies.
+const POSITIONS: &str = "
+    SELECT wanted.key, append_time_ms, partitions.end_bytes - runs.end_bytes + length
+    FROM jsonb_each(?1) AS wanted
+    CROSS JOIN partitions
+        ON partitions.topic = wanted.value ->> 0 AND partitions.partition = wanted.value ->> 1
+    CROSS JOIN runs ON runs.partition = partitions.id
+        AND runs.base_offset = (SELECT max(base_offset) FROM runs AS before
+            WHERE before.partition = partitions.id
+                AND before.base_offset <= max(wanted.value ->> 2, log_start))
+    WHERE next_offset > max(wanted.value ->> 2, log_start)";
+
+pub(super) async fn positions(
+    session: &mut Session<'_>,
+    wanted: Vec<(TopicPartition, i64)>,
+) -> Result<Vec<Option<Position>>, MetadataError> {
+    let rows: Vec<_> =
+        wanted.iter().map(|(at, offset)| (at.topic.to_string(), at.partition, offset)).collect();
+    let select = query_as::<_, (i64, i64, i64)>(POSITIONS).bind(json(&rows)?);
+    let mut found = vec![None; wanted.len()];
+    for (place, append_time_ms, bytes_to_end) in session.rows(select).await? {
+        let slot = usize::try_from(place).ok().and_then(|place| found.get_mut(place));
+        let slot = slot.ok_or_else(|| unreadable("place", place))?;
+        *slot = Some(Position { append_time_ms, bytes_to_end });
+    }
+    Ok(found)
+}
+
 pub(super) async fn watermarks(
     session: &mut Session<'_>,
     partitions: Vec<TopicPartition>,
@@ -171,7 +199,7 @@ pub(super) async fn watermarks(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Batch, Block, Retention, Segment, SegmentId};
+    use crate::types::{Batch, Block, Retention, Segment, SegmentId, Trim, TrimOutcome};
     use crate::{MetadataStore as _, SqliteStore};
     use sqlx::ConnectOptions as _;
     use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
@@ -180,12 +208,16 @@ mod tests {
 
     /// A partition whose `runs` rows have the times 0, 1, 2, …
     async fn filled(runs: u32) -> (SqliteStore, TopicPartition) {
+        filled_with((0..runs).map(i64::from)).await
+    }
+
+    async fn filled_with(times: impl Iterator<Item = i64>) -> (SqliteStore, TopicPartition) {
         let store = SqliteStore::in_memory().await.unwrap();
         let topic = store.create_topic("t", 1, Retention::default()).await.unwrap();
         let partition = TopicPartition { topic: topic.id, partition: 0 };
-        let block = |number: u32| Block {
+        let block = |time: i64| Block {
             partition,
-            position: u64::from(number),
+            position: 0,
             length: 1,
             crc: 0,
             append_time_ms: 0,
@@ -193,14 +225,13 @@ mod tests {
                 position: 0,
                 length: 1,
                 records: 1,
-                max_timestamp_ms: number.into(),
+                max_timestamp_ms: time,
                 producer: None,
             }],
         };
         let id = SegmentId(ulid::Ulid::generate());
-        let blocks = (0..runs).map(block).collect();
-        let bytes = runs.into();
-        store.commit(&[Segment { id, object: "o".into(), bytes, blocks }]).await.unwrap();
+        let blocks = times.map(block).collect();
+        store.commit(&[Segment { id, object: "o".into(), bytes: 1, blocks }]).await.unwrap();
         (store, partition)
     }
 
@@ -244,6 +275,20 @@ mod tests {
         for (time, offset) in [(0, 5_000), (5_000, 5_000), (5_001, 5_001)] {
             let row = store.locate_time(partition, time).await.unwrap().unwrap();
             assert_eq!(row.base_offset, offset, "time {time}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_removed_time_of_the_far_future_makes_no_search_scan() {
+        let times = std::iter::once(9_000_000_000_000).chain(1..5_000);
+        let (store, partition) = filled_with(times).await;
+        while let TrimOutcome::Trimmed(done) =
+            store.trim(&[(partition, Trim::To(1))]).await.unwrap().remove(0)
+            && done.more
+        {}
+        for time in [1, 2_500, 4_999, 5_000] {
+            let operations = work(&store, partition, time).await;
+            assert!(operations < 2_000, "time {time}: {operations} operations");
         }
     }
 }

@@ -10,15 +10,18 @@ mod agents;
 mod checkpoint;
 mod commit;
 mod failure;
+mod garbage;
 mod groups;
 mod index;
 mod lock;
 mod offsets;
 mod open;
 mod producers;
+mod recheck;
 mod session;
 mod sweep;
 mod topics;
+mod trim;
 mod writer;
 
 use self::failure::failed;
@@ -28,8 +31,9 @@ use crate::error::MetadataError;
 use crate::store::MetadataStore;
 use crate::types::{
     Agent, BatchOutcome, CommittedOffset, IndexRow, Locate, Located, OffsetCommit,
-    OffsetCommitOutcome, ProducerIdentity, Retention, RetentionChange, Segment, StoredGroup, Topic,
-    TopicId, TopicPartition, Totals, Watermarks,
+    OffsetCommitOutcome, Position, ProducerIdentity, Retention, RetentionChange, Segment,
+    SegmentId, StoredGroup, Topic, TopicId, TopicPartition, Totals, Trim, TrimOutcome,
+    UnusedSegment, Watermarks,
 };
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
@@ -269,6 +273,28 @@ impl MetadataStore for SqliteStore {
         .await
     }
 
+    async fn trim(
+        &self,
+        wanted: &[(TopicPartition, Trim)],
+    ) -> Result<Vec<TrimOutcome>, MetadataError> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let wanted = wanted.to_vec();
+        self.write(Lane::Other, move |session| Box::pin(trim::trim(session, wanted))).await
+    }
+
+    async fn positions(
+        &self,
+        wanted: &[(TopicPartition, i64)],
+    ) -> Result<Vec<Option<Position>>, MetadataError> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let wanted = wanted.to_vec();
+        self.read(move |session| Box::pin(index::positions(session, wanted))).await
+    }
+
     async fn groups(&self) -> Result<Vec<StoredGroup>, MetadataError> {
         self.read(|session| Box::pin(groups::all(session))).await
     }
@@ -331,10 +357,45 @@ impl MetadataStore for SqliteStore {
     }
 
     async fn expire_groups(&self, idle_ms: i64) -> Result<Vec<Arc<str>>, MetadataError> {
+        if idle_ms < 0 {
+            return Err(MetadataError::Refused(format!(
+                "groups cannot expire after {idle_ms} ms: it must be at least 0"
+            )));
+        }
         let expire =
             self.write(Lane::Other, move |session| Box::pin(groups::expire(session, idle_ms)));
         let expired = expire.await?;
         self.inner.doomed.notify_one();
         Ok(expired)
+    }
+
+    async fn raise_floor(&self, grace_ms: i64) -> Result<i64, MetadataError> {
+        if grace_ms < 0 {
+            return Err(MetadataError::Refused(format!(
+                "a grace of {grace_ms} ms is not possible: it must be at least 0"
+            )));
+        }
+        self.write(Lane::Other, move |session| Box::pin(garbage::raise_floor(session, grace_ms)))
+            .await
+    }
+
+    async fn unused_segments(&self) -> Result<(Vec<UnusedSegment>, u64), MetadataError> {
+        self.read(|session| Box::pin(garbage::unused(session))).await
+    }
+
+    async fn forget_segments(&self, ids: &[SegmentId]) -> Result<(), MetadataError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let ids = ids.to_vec();
+        self.write(Lane::Other, move |session| Box::pin(garbage::forget(session, ids))).await
+    }
+
+    async fn is_known(&self, ids: &[SegmentId]) -> Result<Vec<bool>, MetadataError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids = ids.to_vec();
+        self.read(move |session| Box::pin(garbage::is_known(session, ids))).await
     }
 }

@@ -2,6 +2,7 @@
 //! the deletion of a large topic.
 
 use super::session::Session;
+use super::trim;
 use super::writer::{Lane, Stop, Writer, stopped};
 use crate::error::MetadataError;
 use sqlx::{query, query_as};
@@ -51,13 +52,13 @@ async fn sweep(writer: &Writer, doomed: &Notify) {
     }
 }
 
-/// Forgets idle producers and old answers, every now and then.
+/// Forgets idle producers and old answers, and finishes trims, every now and then.
 async fn expire(writer: &Writer, producer_expiry: Duration) {
     let idle_ms = i64::try_from(producer_expiry.as_millis()).unwrap_or(i64::MAX);
     loop {
         tokio::time::sleep(producer_expiry.clamp(SHORTEST, PERIOD)).await;
         if let Err(error) = expire_once(writer, idle_ms).await {
-            tracing::warn!(%error, "expiring producers and answers failed; it is tried again");
+            tracing::warn!(%error, "expiring producers and answers, or finishing trims, failed; it is tried again");
         }
     }
 }
@@ -72,6 +73,7 @@ async fn expire_once(writer: &Writer, idle_ms: i64) -> Result<(), MetadataError>
             .await?;
     }
     while writer.transact(Lane::Other, |session| Box::pin(trim_answers(session))).await? {}
+    while writer.transact(Lane::Other, |session| Box::pin(trim::finish(session))).await? {}
     Ok(())
 }
 
@@ -121,7 +123,7 @@ async fn step(session: &mut Session<'_>) -> Result<bool, MetadataError> {
     let delete = query_as::<_, (String,)>(delete).bind(partition).bind(STEP);
     let runs = session.rows(delete).await?;
     if !runs.is_empty() {
-        release(session, runs).await?;
+        release(session, runs.into_iter().map(|(segment,)| segment)).await?;
         return Ok(true);
     }
     let delete = "DELETE FROM sequences WHERE partition = ?1 AND producer IN
@@ -152,10 +154,13 @@ async fn group_step(session: &mut Session<'_>) -> Result<bool, MetadataError> {
     Ok(true)
 }
 
-/// Counts down the references of segments; one without any is no longer part of the totals.
-async fn release(session: &mut Session<'_>, runs: Vec<(String,)>) -> Result<(), MetadataError> {
+/// Counts down the references of segments by removed runs, given by their segment; one without any is no longer part of the totals.
+pub(super) async fn release(
+    session: &mut Session<'_>,
+    runs: impl Iterator<Item = String>,
+) -> Result<(), MetadataError> {
     let mut counts = BTreeMap::<String, i64>::new();
-    for (segment,) in runs {
+    for segment in runs {
         *counts.entry(segment).or_default() += 1;
     }
     let counts: Vec<_> = counts.into_iter().collect();

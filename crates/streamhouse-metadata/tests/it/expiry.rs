@@ -4,7 +4,10 @@ use crate::make::{append, at, batch, commit, from, segment};
 use sqlx::ConnectOptions as _;
 use std::time::Duration;
 use streamhouse_metadata::BatchOutcome::{Committed, Rejected};
-use streamhouse_metadata::{MetadataStore, Rejection, Retention, SqliteOptions, SqliteStore};
+use streamhouse_metadata::{
+    Batch, CommittedOffset, MetadataStore, OffsetCommit, Rejection, Retention, SqliteOptions,
+    SqliteStore, Trim,
+};
 
 struct Opened {
     store: SqliteStore,
@@ -92,7 +95,74 @@ async fn a_commit_whose_answers_are_dropped_is_told_as_forgotten_and_stops_nobod
         opened.store.settle(&[old.clone(), young.clone()]).await.unwrap(),
         vec![Some(forgotten.clone()), None]
     );
-    let next = segment(&[(at(&topic, 0), vec![from(1, 0, 1, 1)])]);
+    let next = segment(&[(at(&topic, 0), vec![batch(1)])]);
     let outcomes = opened.store.commit(&[old, next]).await.unwrap();
     assert_eq!(outcomes, vec![forgotten, vec![Committed(2)]]);
+}
+
+#[tokio::test]
+async fn a_trimmed_segment_is_unused_once_its_answers_are_dropped_and_counted_out_once() {
+    let mut opened = open(Duration::from_millis(50)).await;
+    let topic = opened.store.create_topic("t", 1, Retention::default()).await.unwrap();
+    let (gone, kept) = (at(&topic, 0), segment(&[(at(&topic, 0), vec![batch(1)])]));
+    let old = segment(&[(gone, vec![batch(1)])]);
+    opened.store.commit(&[old.clone(), kept.clone()]).await.unwrap();
+    opened.store.trim(&[(gone, Trim::To(1))]).await.unwrap();
+    let totals = opened.store.totals().await.unwrap();
+    assert_eq!((totals.objects, totals.bytes), (1, kept.bytes));
+
+    // The floor lies above all stamps, but the answer of the segment may still be asked for.
+    opened.change("UPDATE store SET floor_ms = floor_ms + 9000000000000").await;
+    assert_eq!(opened.store.unused_segments().await.unwrap(), (vec![], 1));
+    opened.change("UPDATE segments SET committed_ms = committed_ms - 86400000").await;
+    opened.until("SELECT count(*) FROM segments WHERE outcomes IS NOT NULL", 0).await;
+    let (unused, count) = opened.store.unused_segments().await.unwrap();
+    assert_eq!((unused.len(), count, unused[0].id), (1, 1, old.id));
+    assert_eq!((&unused[0].object, unused[0].bytes), (&old.object, old.bytes));
+    opened.store.forget_segments(&[old.id, kept.id]).await.unwrap();
+    assert_eq!(opened.store.is_known(&[old.id, kept.id]).await.unwrap(), vec![false, true]);
+    assert_eq!(opened.store.totals().await.unwrap(), totals);
+}
+
+#[tokio::test]
+async fn offsets_of_deleted_topics_and_groups_are_swept() {
+    let mut opened = open(Duration::from_secs(3_600)).await;
+    let kept = opened.store.create_topic("kept", 1, Retention::default()).await.unwrap();
+    let gone = opened.store.create_topic("gone", 700, Retention::default()).await.unwrap();
+    let place =
+        CommittedOffset { offset: 1, leader_epoch: -1, metadata: "".into(), committed_ms: 0 };
+    let mut owner = None;
+    for name in ["a", "b"] {
+        let group = opened.store.take_groups(&[name.into()], true).await.unwrap().remove(0);
+        let group = group.unwrap();
+        let mut offsets: Vec<_> = (0..700).map(|one| (at(&gone, one), place.clone())).collect();
+        offsets.push((at(&kept, 0), place.clone()));
+        let (epoch, group) = (group.epoch, group.name);
+        owner = Some((group.clone(), epoch));
+        let commit = OffsetCommit { group, epoch, generation: None, offsets };
+        opened.store.commit_offsets(&[commit]).await.unwrap();
+    }
+    let (group, epoch) = owner.unwrap();
+    assert!(opened.store.delete_group(&group, epoch).await.unwrap());
+    opened.until("SELECT count(*) FROM offsets", 701).await;
+    opened.store.delete_topic(gone.id).await.unwrap();
+    opened.until("SELECT count(*) FROM offsets", 1).await;
+    opened.until("SELECT count(*) FROM doomed", 0).await;
+    opened.until("SELECT count(*) FROM doomed_groups", 0).await;
+}
+
+#[tokio::test]
+async fn a_trim_whose_caller_went_away_is_finished() {
+    let mut opened = open(Duration::from_millis(50)).await;
+    let topic = opened.store.create_topic("t", 1, Retention::default()).await.unwrap();
+    let a = at(&topic, 0);
+    let future = Batch { max_timestamp_ms: 9_000_000_000_000, ..batch(1) };
+    let mut blocks = vec![(a, vec![batch(1)]); 5_000];
+    blocks[3_000] = (a, vec![future]);
+    commit(&opened.store, &segment(&blocks)).await;
+    opened.store.trim(&[(a, Trim::To(3_001))]).await.unwrap();
+    opened.until("SELECT count(*) FROM runs", 1_999).await;
+    opened.until("SELECT count(*) FROM runs WHERE reached_ms <> max_timestamp_ms", 0).await;
+    opened.until("SELECT count(*) FROM partitions WHERE recheck_from IS NOT NULL", 0).await;
+    assert_eq!(opened.store.max_timestamp(a).await.unwrap(), Some(1_001));
 }

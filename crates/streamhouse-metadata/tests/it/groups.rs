@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use streamhouse_metadata::OffsetCommitOutcome::{Committed, NotOwner, StaleGeneration};
 use streamhouse_metadata::{
-    CommittedOffset, OffsetCommit, OffsetCommitOutcome, Retention, StoredGroup, TopicPartition,
+    CommittedOffset, MetadataError, OffsetCommit, OffsetCommitOutcome, Retention, StoredGroup,
+    TopicPartition,
 };
 
 conformance! {
@@ -81,6 +82,8 @@ async fn only_what_exists_is_taken_unless_it_is_to_be_created(store: Store) {
     assert_eq!(store.take_groups(&names, false).await.unwrap(), vec![None, None, None]);
     let a = take(&store, "a").await;
     assert_eq!((a.generation, &*a.protocol_type), (0, ""));
+    let odd: [Arc<str>; 4] = ["a\0b".into(), "A".into(), "a ".into(), "".into()];
+    assert_eq!(store.take_groups(&odd, false).await.unwrap(), vec![None, None, None, None]);
 
     let taken = store.take_groups(&names, false).await.unwrap();
     assert_eq!(taken[0], None);
@@ -109,7 +112,7 @@ async fn offsets_are_committed_by_the_current_generation_of_the_owner(store: Sto
     let all = partitions(&store, 2).await;
     let group = take(&store, "g").await;
     store.begin_generation("g", group.epoch, 5, "consumer", 2).await.unwrap();
-    let told = CommittedOffset { leader_epoch: 3, metadata: "so far".into(), ..place(7) };
+    let told = CommittedOffset { leader_epoch: 3, metadata: "so\0 \"far\" ü".into(), ..place(7) };
     let mut full = commit(&group, Some(5), &[(all[0], 9)]);
     full.offsets.push((all[1], told.clone()));
     let Committed { committed_ms, unknown } = outcome(&store, full).await else {
@@ -246,6 +249,8 @@ async fn idle_groups_without_members_expire(store: Store) {
     let idle = take(&store, "idle").await;
     outcome(&store, commit(&idle, None, &[(a, 2)])).await;
     assert_eq!(store.expire_groups(HOUR).await.unwrap(), Vec::<Arc<str>>::new());
+    let error = store.expire_groups(-1).await.unwrap_err();
+    assert!(matches!(error, MetadataError::Refused(_)), "{error}");
     a_moment_later(&store).await;
     // Known to a new owner, an idle group is idle still.
     let taken = store.take_groups(&["idle".into()], false).await.unwrap().remove(0).unwrap();

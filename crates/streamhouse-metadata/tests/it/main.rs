@@ -6,8 +6,11 @@
 mod conformance;
 mod crash;
 mod expiry;
+mod garbage;
 mod groups;
 mod make;
 mod metered;
+mod migration;
 mod retention;
 mod statements;
+mod trims;

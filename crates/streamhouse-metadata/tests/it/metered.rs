@@ -53,12 +53,18 @@ async fn each_call_is_counted_once_under_its_operation() {
     store.offsets(&[]).await.unwrap();
     store.delete_group("g", 1).await.unwrap();
     store.expire_groups(1_000).await.unwrap();
+    store.trim(&[]).await.unwrap();
+    store.positions(&[]).await.unwrap();
+    store.raise_floor(1_000).await.unwrap();
+    store.unused_segments().await.unwrap();
+    store.forget_segments(&[]).await.unwrap();
+    store.is_known(&[]).await.unwrap();
     store.delete_topic(topic.id).await.unwrap();
 
     use MetadataOperation as Op;
     for (operation, expected) in [
         (Op::Commit, 1),
-        (Op::Locate, 2),
+        (Op::Locate, 3),
         (Op::Watermarks, 1),
         (Op::Topics, 1),
         (Op::Alter, 4),
@@ -68,11 +74,13 @@ async fn each_call_is_counted_once_under_its_operation() {
         (Op::Stats, 2),
         (Op::Groups, 5),
         (Op::Offsets, 2),
+        (Op::Trim, 1),
+        (Op::Garbage, 4),
         (Op::Ping, 1),
     ] {
         assert_eq!(calls(&seen, operation, "ok"), expected, "{operation:?}");
     }
-    assert_eq!(seen.count(DURATION, &[]), 24);
+    assert_eq!(seen.count(DURATION, &[]), 30);
     assert_eq!(seen.count(ERRORS, &[]), 0);
 }
 

@@ -3,8 +3,8 @@
 use crate::make::{at, batch, from, segment};
 use std::sync::Arc;
 use streamhouse_metadata::{
-    CommittedOffset, Locate, MetadataStore, OffsetCommit, OffsetCommitOutcome, Retention,
-    SqliteStore,
+    Batch, CommittedOffset, Locate, MetadataStore, OffsetCommit, OffsetCommitOutcome, Retention,
+    SegmentId, SqliteStore, TopicPartition, Trim, TrimOutcome,
 };
 
 async fn statements_of_a_commit(partitions: i32, segments: usize, batches: i32) -> u64 {
@@ -109,4 +109,58 @@ async fn groups_and_offsets_take_the_same_number_of_statements_whatever_they_hol
         let many = statements_of_groups(groups, partitions).await;
         assert_eq!(many, one, "{groups} groups, {partitions} partitions");
     }
+}
+
+/// Statements of a trim that moves starts, removes rows and looks at others again.
+async fn statements_of_a_trim(partitions: i32, runs: usize) -> u64 {
+    let store = SqliteStore::in_memory().await.unwrap();
+    let topic = store.create_topic("t", partitions, Retention::default()).await.unwrap();
+    let all: Vec<TopicPartition> = (0..partitions).map(|one| at(&topic, one)).collect();
+    let future = Batch { max_timestamp_ms: 9_000_000_000_000, ..batch(1) };
+    let mut blocks: Vec<_> = all.iter().map(|one| (*one, vec![future.clone()])).collect();
+    for _ in 0..runs {
+        blocks.extend(all.iter().map(|one| (*one, vec![batch(1)])));
+    }
+    store.commit(&[segment(&blocks)]).await.unwrap();
+    let wanted: Vec<_> = all.iter().map(|one| (*one, Trim::To(1))).collect();
+    store.ping().await.unwrap();
+    let before = store.statements();
+    let outcomes = store.trim(&wanted).await.unwrap();
+    assert!(outcomes.iter().all(|one| matches!(one, TrimOutcome::Trimmed(_))));
+    store.statements() - before
+}
+
+#[tokio::test]
+async fn a_trim_has_the_same_number_of_statements_whatever_it_removes() {
+    let one = statements_of_a_trim(1, 1).await;
+    for (partitions, runs) in [(200, 1), (1, 2_000), (50, 5)] {
+        let many = statements_of_a_trim(partitions, runs).await;
+        assert_eq!(many, one, "{partitions} partitions, {runs} runs");
+    }
+}
+
+#[tokio::test]
+async fn garbage_and_positions_take_the_same_number_of_statements_whatever_is_asked() {
+    let store = SqliteStore::in_memory().await.unwrap();
+    let topic = store.create_topic("t", 200, Retention::default()).await.unwrap();
+    let lost: Vec<_> = (0..300).map(|_| segment(&[(at(&topic, 0), vec![batch(1)])])).collect();
+    store.settle(&lost).await.unwrap();
+    let blocks: Vec<_> = (0..200).map(|one| (at(&topic, one), vec![batch(1)])).collect();
+    store.commit(&[segment(&blocks)]).await.unwrap();
+    let wanted: Vec<_> = (0..200).map(|one| (at(&topic, one), 0)).collect();
+    let ids: Vec<SegmentId> = lost.iter().map(|one| one.id).collect();
+
+    let mut counts = Vec::new();
+    for part in [1, 200] {
+        let before = store.statements();
+        let found = store.positions(&wanted[..part]).await.unwrap();
+        assert_eq!(found.iter().flatten().count(), part);
+        let positions = store.statements() - before;
+        store.is_known(&ids[..part]).await.unwrap();
+        let known = store.statements() - before - positions;
+        store.forget_segments(&ids[..part]).await.unwrap();
+        store.unused_segments().await.unwrap();
+        counts.push((positions, known, store.statements() - before));
+    }
+    assert_eq!(counts, [(1, 1, 9), (1, 1, 9)]);
 }

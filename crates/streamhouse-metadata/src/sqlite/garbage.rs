@@ -1,0 +1,83 @@
+//! Objects that nothing refers to, and the floor below which they can be deleted.
+
+use super::commit::json;
+use super::failure::unreadable;
+use super::session::Session;
+use crate::error::MetadataError;
+use crate::types::{SegmentId, UnusedSegment};
+use sqlx::{query, query_as};
+use ulid::Ulid;
+
+/// How many unused segments one call tells at most.
+const SLICE: i64 = 1_000;
+
+pub(super) async fn raise_floor(
+    session: &mut Session<'_>,
+    grace_ms: i64,
+) -> Result<i64, MetadataError> {
+    let update = "UPDATE store SET
+            floor_ms = max(floor_ms, CAST(unixepoch('subsec') * 1000 AS INTEGER) - ?1)
+        RETURNING floor_ms";
+    one(session.first(query_as::<_, (i64,)>(update).bind(grace_ms)).await?)
+}
+
+/// The first id that is not below the floor: ids sort by their stamp.
+async fn boundary(session: &mut Session<'_>) -> Result<String, MetadataError> {
+    let floor_ms = one(session.first(query_as::<_, (i64,)>("SELECT floor_ms FROM store")).await?)?;
+    let floor_ms = u64::try_from(floor_ms).map_err(|_| unreadable("floor", floor_ms))?;
+    Ok(SegmentId(Ulid::from_parts(floor_ms, 0)).to_string())
+}
+
+fn one(row: Option<(i64,)>) -> Result<i64, MetadataError> {
+    let row = row.ok_or_else(|| MetadataError::Corrupt("the row of the floor is missing".into()));
+    row.map(|(value,)| value)
+}
+
+/// Invariant: a segment whose answers are still kept is not among them. Settling it must find its
+/// row, or it would be told as never committed.
+pub(super) async fn unused(
+    session: &mut Session<'_>,
+) -> Result<(Vec<UnusedSegment>, u64), MetadataError> {
+    let boundary = boundary(session).await?;
+    let select = "SELECT id, object, bytes FROM segments
+        WHERE refs = 0 AND (outcomes IS NOT NULL) = 0 AND id < ?1 ORDER BY id LIMIT ?2";
+    type Row = (String, String, i64);
+    let rows = session.rows(query_as::<_, Row>(select).bind(boundary).bind(SLICE)).await?;
+    let segment = |(id, object, bytes): Row| {
+        let id = SegmentId(id.parse().map_err(|_| unreadable("segment id", &id))?);
+        let bytes = u64::try_from(bytes).map_err(|_| unreadable("number of bytes", bytes))?;
+        Ok(UnusedSegment { id, object: object.into(), bytes })
+    };
+    let segments = rows.into_iter().map(segment).collect::<Result<_, MetadataError>>()?;
+    let select = "SELECT count(*) FROM segments WHERE refs = 0";
+    let count = one(session.first(query_as::<_, (i64,)>(select)).await?)?;
+    Ok((segments, count.max(0).cast_unsigned()))
+}
+
+/// Below the floor only: until then a row keeps a commit that is still on its way from counting.
+pub(super) async fn forget(
+    session: &mut Session<'_>,
+    ids: Vec<SegmentId>,
+) -> Result<(), MetadataError> {
+    let boundary = boundary(session).await?;
+    let ids: Vec<String> = ids.iter().map(SegmentId::to_string).collect();
+    let delete = "DELETE FROM segments WHERE id IN (SELECT value FROM json_each(?1))
+        AND refs = 0 AND outcomes IS NULL AND id < ?2";
+    session.run(query(delete).bind(json(&ids)?).bind(boundary)).await?;
+    Ok(())
+}
+
+pub(super) async fn is_known(
+    session: &mut Session<'_>,
+    ids: Vec<SegmentId>,
+) -> Result<Vec<bool>, MetadataError> {
+    let rows: Vec<String> = ids.iter().map(SegmentId::to_string).collect();
+    let select = "SELECT asked.key FROM json_each(?1) AS asked
+        CROSS JOIN segments ON segments.id = asked.value";
+    let mut known = vec![false; ids.len()];
+    for (place,) in session.rows(query_as::<_, (i64,)>(select).bind(json(&rows)?)).await? {
+        let slot = usize::try_from(place).ok().and_then(|place| known.get_mut(place));
+        *slot.ok_or_else(|| unreadable("place", place))? = true;
+    }
+    Ok(known)
+}
