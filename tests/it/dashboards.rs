@@ -96,6 +96,7 @@ fn the_six_boards_are_there_and_each_shows_what_its_readers_look_for() {
                 "Share of blocks found",
                 "Size of the cache",
                 "Bytes stored",
+                "Growth",
             ],
         ),
         (
@@ -232,5 +233,17 @@ fn the_sources_that_boards_link_to_are_provisioned() {
     let uids: BTreeSet<_> = list(&sources["datasources"]).map(|one| text(&one["uid"])).collect();
     for uid in ["prometheus", "jaeger", "logs"] {
         assert!(uids.contains(uid), "{uid} is linked to, but not provisioned: {uids:?}");
+    }
+}
+
+#[test]
+fn the_preview_draws_every_kind_of_panel_that_a_board_has() {
+    let main = fs::read_to_string(root().join("dashboards/preview/src/main.jsx")).unwrap();
+    for board in shipped() {
+        for panel in panels(&board) {
+            let kind = text(&panel["type"]);
+            let case = format!("case '{kind}':");
+            assert!(main.contains(&case), "dashboards/preview/src/main.jsx cannot draw {kind}");
+        }
     }
 }

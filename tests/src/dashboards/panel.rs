@@ -3,6 +3,7 @@
 use super::links;
 use super::query::{Queries, Target};
 use super::source::{Draw, Panel};
+use super::statistic::Statistic;
 use serde_json::{Map, Value, json};
 
 /// The version of Grafana whose panels these are.
@@ -17,8 +18,8 @@ pub fn datasource() -> Value {
 pub fn size(panel: &Panel) -> (u32, u32) {
     panel.size.unwrap_or(match panel.draw {
         Draw::Stat => (4, 4),
-        Draw::Lines | Draw::Stack | Draw::Heatmap => (8, 8),
-        Draw::Table => (12, 8),
+        Draw::Lines | Draw::Stack | Draw::Heatmap => (8, 9),
+        Draw::Table => (12, 9),
     })
 }
 
@@ -27,9 +28,14 @@ pub fn size(panel: &Panel) -> (u32, u32) {
 /// # Errors
 /// Thresholds that contradict each other, and a span that does not exist.
 pub fn render(panel: &Panel, queries: &Queries) -> Result<Map<String, Value>, String> {
-    let mut options = options(panel);
-    // The value of a heatmap's cell is a count, its axis has the unit.
-    let unit = if panel.draw == Draw::Heatmap { "short" } else { &queries.unit };
+    let mut options = options(panel, &queries.targets);
+    let unit = match panel.draw {
+        // The value of a cell is a count, the axis has the unit.
+        Draw::Heatmap => "short",
+        // The title says what is counted.
+        Draw::Stat if queries.unit.starts_with("count:") => "short",
+        _ => &queries.unit,
+    };
     let mut defaults = json!({
         "unit": unit,
         "noValue": panel.empty.as_deref().unwrap_or("No data"),
@@ -39,7 +45,9 @@ pub fn render(panel: &Panel, queries: &Queries) -> Result<Map<String, Value>, St
     });
     let shown = &queries.targets;
     // What cannot be below 0 starts there, so that small changes do not look large.
-    defaults["min"] = json!(0);
+    if !panel.show.contains(&Statistic::Growth) {
+        defaults["min"] = json!(0);
+    }
     match panel.draw {
         Draw::Lines | Draw::Stack => defaults["custom"] = lines(panel),
         Draw::Heatmap => options["yAxis"]["unit"] = json!(queries.unit),
@@ -166,7 +174,7 @@ fn lines(panel: &Panel) -> Value {
     })
 }
 
-fn options(panel: &Panel) -> Value {
+fn options(panel: &Panel, targets: &[Target]) -> Value {
     match panel.draw {
         Draw::Lines | Draw::Stack => json!({
             "legend": {"displayMode": "table", "placement": "bottom", "showLegend": true,
@@ -197,9 +205,14 @@ fn options(panel: &Panel) -> Value {
         Draw::Table => json!({
             "showHeader": true,
             "cellHeight": "sm",
-            "sortBy": [{"displayName": "value", "desc": true}],
+            "sortBy": [{"displayName": column(&targets[0]), "desc": true}],
         }),
     }
+}
+
+/// The column of a query in a table.
+fn column(target: &Target) -> &str {
+    if target.name.is_empty() { target.statistic.as_str() } else { &target.name }
 }
 
 /// A table has one row for each label set and one column for each query.
@@ -208,12 +221,11 @@ fn transformations(panel: &Panel, targets: &[Target]) -> Value {
         return json!([]);
     }
     let many = targets.len() > 1;
-    let column = |(place, target): (usize, &Target)| {
-        let column = if many { format!("Value #{}", ref_id(place)) } else { "Value".into() };
-        let name = if target.name.is_empty() { "value" } else { &target.name };
-        (column, json!(name))
+    let renamed = |(place, target): (usize, &Target)| {
+        let value = if many { format!("Value #{}", ref_id(place)) } else { "Value".into() };
+        (value, json!(column(target)))
     };
-    let names: Map<String, Value> = targets.iter().enumerate().map(column).collect();
+    let names: Map<String, Value> = targets.iter().enumerate().map(renamed).collect();
     let organize = json!({"id": "organize",
         "options": {"excludeByName": {"Time": true}, "indexByName": {}, "renameByName": names}});
     if many { json!([{"id": "merge", "options": {}}, organize]) } else { json!([organize]) }

@@ -20,6 +20,8 @@ pub enum Statistic {
     Max,
     /// The smallest of a gauge's series.
     Min,
+    /// How much a gauge grows in a second, where it grows most; less than 0 while it shrinks.
+    Growth,
     /// How many series a gauge has.
     Count,
     /// The mean of a histogram.
@@ -34,7 +36,9 @@ pub enum Statistic {
     Buckets,
 }
 
-use Statistic::{Buckets, Count, Increase, Max, Mean, Min, P50, P95, P99, Rate, Ratio, Value};
+use Statistic::{
+    Buckets, Count, Growth, Increase, Max, Mean, Min, P50, P95, P99, Rate, Ratio, Value,
+};
 
 /// The range of every rate: as wide as scrapes are apart and as the panel's steps need it.
 const RANGE: &str = "[$__rate_interval]";
@@ -49,6 +53,7 @@ impl Statistic {
             Value => "value",
             Max => "max",
             Min => "min",
+            Growth => "growth",
             Count => "count",
             Mean => "mean",
             P50 => "p50",
@@ -66,7 +71,7 @@ impl Statistic {
     fn of(kind: Kind) -> &'static [Self] {
         match kind {
             Kind::Counter => &[Rate, Increase, Ratio],
-            Kind::Gauge => &[Value, Max, Min, Count, Ratio],
+            Kind::Gauge => &[Value, Max, Min, Growth, Count, Ratio],
             Kind::Histogram => &[P50, P95, P99, Mean, Buckets, Rate, Increase, Ratio],
         }
     }
@@ -118,6 +123,7 @@ impl Statistic {
             Value => sum(by, &counted),
             Max => aggregate("max", by, &counted),
             Min => aggregate("min", by, &counted),
+            Growth => aggregate("max", by, &format!("deriv({counted}{RANGE})")),
             Count => aggregate("count", by, &counted),
             P50 => quantile("0.5"),
             P95 => quantile("0.95"),

@@ -71,7 +71,7 @@ fn a_label_value_that_is_never_there_is_answered_with_those_that_are() {
 #[test]
 fn a_statistic_that_its_kind_does_not_have_is_answered_with_those_it_has() {
     for (metric, statistic, kind) in [
-        ("streamhouse.cache.size", "rate", "a gauge: show value, max, min, count, ratio"),
+        ("streamhouse.cache.size", "rate", "a gauge: show value, max, min, growth, count, ratio"),
         ("streamhouse.cache.size", "p99", "a gauge: show value"),
         ("streamhouse.producer.records", "p99", "a counter: show rate, increase, ratio"),
         ("streamhouse.producer.records", "value", "a counter: show rate"),

@@ -12,7 +12,7 @@ pub fn unit(statistic: Statistic, metric: &Metric) -> String {
         // The observations of a histogram are counted, whatever they measure.
         Statistic::Rate if metric.kind == Kind::Histogram => "ops".into(),
         Statistic::Increase if metric.kind == Kind::Histogram => "short".into(),
-        Statistic::Rate => per_second(metric.unit),
+        Statistic::Rate | Statistic::Growth => per_second(metric.unit),
         _ => plain(metric.unit),
     }
 }
@@ -48,7 +48,7 @@ fn things(unit: &str) -> Option<String> {
     Some(match thing.as_str() {
         "series" => thing,
         word if word.ends_with('y') => format!("{}ies", &word[..word.len() - 1]),
-        word if word.ends_with('s') || word.ends_with("ch") => format!("{word}es"),
+        word if ["s", "ch", "sh"].iter().any(|end| word.ends_with(end)) => format!("{word}es"),
         word => format!("{word}s"),
     })
 }
@@ -75,6 +75,7 @@ mod tests {
             ("{record}", "count:records"),
             ("{series}", "count:series"),
             ("{batch}", "count:batches"),
+            ("{flush}", "count:flushes"),
             ("{miss}", "count:misses"),
             ("{retry}", "count:retries"),
             ("{file_descriptor}", "count:file descriptors"),
