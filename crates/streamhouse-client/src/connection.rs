@@ -1,15 +1,17 @@
 //! What every client shares: the address, the time it may take, and what librdkafka says.
 
 use crate::error::{Call, ClientError};
+use crate::telemetry::Telemetry;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How to reach the brokers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How to reach the brokers, and where what is done there is recorded.
+#[derive(Clone)]
 pub struct Connection {
     /// `host:port`, several separated by commas.
     pub brokers: String,
@@ -17,6 +19,21 @@ pub struct Connection {
     pub client_id: String,
     /// How long one call may take, retries included. Default: 30 s.
     pub timeout: Duration,
+    settings: Vec<(String, String)>,
+    telemetry: Option<Telemetry>,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A setting's value may be a password.
+        let settings: Vec<_> = self.settings.iter().map(|(key, _)| key).collect();
+        f.debug_struct("Connection")
+            .field("brokers", &self.brokers)
+            .field("client_id", &self.client_id)
+            .field("timeout", &self.timeout)
+            .field("settings", &settings)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Connection {
@@ -26,7 +43,24 @@ impl Connection {
             brokers: brokers.into(),
             client_id: "streamhouse-client".into(),
             timeout: Duration::from_secs(30),
+            settings: Vec::new(),
+            telemetry: None,
         }
+    }
+
+    /// The same connection, recorded by `telemetry` instead of the global providers.
+    #[must_use]
+    pub fn recorded_by(mut self, telemetry: &Telemetry) -> Self {
+        self.telemetry = Some(telemetry.clone());
+        self
+    }
+
+    /// The same connection with one more of librdkafka's settings, such as
+    /// `client.rack`. What the client itself needs to set, it sets afterwards.
+    #[must_use]
+    pub fn with(mut self, setting: impl Into<String>, value: impl Into<String>) -> Self {
+        self.settings.push((setting.into(), value.into()));
+        self
     }
 
     /// The same connection under another name.
@@ -48,6 +82,7 @@ impl Connection {
             return Err(ClientError::Invalid("the broker address is empty: give host:port".into()));
         }
         let mut config = ClientConfig::new();
+        self.settings.iter().for_each(|(key, value)| _ = config.set(key, value));
         config
             .set("bootstrap.servers", &self.brokers)
             .set("client.id", &self.client_id)
@@ -59,6 +94,10 @@ impl Connection {
         Ok(config)
     }
 
+    pub(crate) fn telemetry(&self) -> Telemetry {
+        self.telemetry.clone().unwrap_or_else(Telemetry::global)
+    }
+
     pub(crate) fn events(&self) -> Events {
         let brokers = self.brokers.clone().into();
         Events { brokers, timeout: self.timeout, transport: Arc::default() }
@@ -68,13 +107,18 @@ impl Connection {
 /// What librdkafka says apart from answers. It goes to `tracing`; the last transport error is kept
 /// because the error of the call that suffers from it only says "timed out".
 #[derive(Clone, Debug)]
-pub(crate) struct Events {
+pub struct Events {
     brokers: Arc<str>,
     timeout: Duration,
     transport: Arc<Mutex<Option<String>>>,
 }
 
 impl Events {
+    /// For a client that somebody else has made: its own context hears what librdkafka says.
+    pub(crate) fn of_wrapped(timeout: Duration) -> Self {
+        Self { brokers: "the brokers".into(), timeout, transport: Arc::default() }
+    }
+
     /// How long one call may take.
     pub(crate) fn timeout(&self) -> Duration {
         self.timeout

@@ -48,6 +48,21 @@ pub enum ClientError {
     /// Too many records wait for delivery; wait for some of them first.
     #[error("too many records wait for delivery: wait for some of them first")]
     QueueFull,
+    /// Too many records were received and neither processed nor skipped.
+    #[error("{waiting} records were received and not settled: process or skip them first")]
+    Unsettled {
+        /// How many.
+        waiting: usize,
+    },
+    /// The partition belongs to another member of the group by now, which reads again what was not
+    /// committed: go on with the next record.
+    #[error(
+        "the partition belongs to another member of the group by now: go on with the next record"
+    )]
+    Rebalanced,
+    /// A newer client has this one's identity: end this one.
+    #[error("a newer client has taken this one's place: end this one")]
+    Fenced,
     /// The broker refused.
     #[error("{action} was refused: {reason}")]
     Refused {
@@ -72,7 +87,10 @@ impl ClientError {
     /// Whether the same call can succeed later.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::QueueFull => true,
+            Self::Unreachable { .. }
+            | Self::TimedOut { .. }
+            | Self::QueueFull
+            | Self::Unsettled { .. } => true,
             Self::Refused { retryable, .. } => *retryable,
             _ => false,
         }
@@ -83,6 +101,8 @@ impl ClientError {
         let action = call.action;
         match error {
             KafkaError::ClientConfig(_, reason, key, value) => {
+                let secret = ["password", "secret", "pem"].iter().any(|word| key.contains(word));
+                let value = if secret { "***" } else { value };
                 return Self::Invalid(format!("{key} = {value:?} is not possible: {reason}"));
             }
             KafkaError::ClientCreation(reason) | KafkaError::AdminOpCreation(reason) => {
@@ -126,6 +146,15 @@ impl ClientError {
             (Code::InvalidTopic, _) => refused(NAMES.into()),
             (Code::InvalidPartitions, _) => refused(PARTITIONS.into()),
             (Code::QueueFull, _) => Self::QueueFull,
+            (
+                Code::IllegalGeneration
+                | Code::UnknownMemberId
+                | Code::RebalanceInProgress
+                | Code::AssignmentLost
+                | Code::State,
+                _,
+            ) => Self::Rebalanced,
+            (Code::Fenced | Code::ProducerFenced | Code::FencedInstanceId, _) => Self::Fenced,
             (Code::MessageSizeTooLarge, _) => Self::TooLarge,
             (code, _) => {
                 Self::Refused { action, reason: code.to_string(), retryable: is_retryable(code) }
@@ -171,5 +200,9 @@ fn is_retryable(code: RDKafkaErrorCode) -> bool {
             | Code::KafkaStorageError
             | Code::LeaderNotAvailable
             | Code::NotLeaderForPartition
+            | Code::CoordinatorLoadInProgress
+            | Code::CoordinatorNotAvailable
+            | Code::NotCoordinator
+            | Code::WaitingForCoordinator
     )
 }

@@ -1,5 +1,9 @@
 //! Records, as plain values.
 
+use rdkafka::message::{Header as KafkaHeader, OwnedHeaders};
+use rdkafka::producer::FutureRecord;
+use std::sync::Arc;
+
 /// A header of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -38,6 +42,8 @@ pub struct Delivery {
 /// A record read from a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
+    /// The topic.
+    pub topic: Arc<str>,
     /// The partition.
     pub partition: i32,
     /// The offset.
@@ -50,4 +56,21 @@ pub struct Received {
     pub value: Option<Vec<u8>>,
     /// Headers, in order.
     pub headers: Vec<Header>,
+}
+
+impl<'a> From<&'a Record> for FutureRecord<'a, [u8], [u8]> {
+    fn from(record: &'a Record) -> Self {
+        let mut out = FutureRecord::to(&record.topic);
+        out.partition = record.partition;
+        out.key = record.key.as_deref();
+        out.payload = record.value.as_deref();
+        out.timestamp = record.timestamp_ms;
+        if !record.headers.is_empty() {
+            let headers = OwnedHeaders::new_with_capacity(record.headers.len());
+            out.headers = Some(record.headers.iter().fold(headers, |headers, header| {
+                headers.insert(KafkaHeader { key: &header.key, value: header.value.as_deref() })
+            }));
+        }
+        out
+    }
 }

@@ -6,7 +6,7 @@ use super::{Environment, server};
 use clap::Args;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
-use streamhouse_client::Connection;
+use streamhouse_client::{Connection, Telemetry};
 
 /// Where the server is.
 #[derive(Args, Clone, Debug)]
@@ -30,7 +30,9 @@ impl ClientFlags {
                 reachable(loaded.config.kafka.addr).to_string()
             }
         };
-        Ok(Connection::to(brokers).named("streamhouse-cli").within(self.timeout))
+        let connection = Connection::to(brokers).named("streamhouse-cli").within(self.timeout);
+        // A command lives too briefly to be measured.
+        Ok(connection.recorded_by(&Telemetry::off()))
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use streamhouse_client::{
     Acks, Admin, ClientError, Compression, Connection, Consumer, Header, Producer, ProducerOptions,
-    Record, Start,
+    Record, Start, Telemetry,
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -71,7 +71,8 @@ pub(super) async fn start(
     tally: Arc<Tally>,
     stop: CancellationToken,
 ) -> Result<JoinSet<()>, ClientError> {
-    let connection = Connection::to(brokers);
+    // The process' own metrics are those of the server.
+    let connection = Connection::to(brokers).recorded_by(&Telemetry::off());
     let admin = Admin::new(&connection.clone().named("demo-admin"))?;
     let mut tasks = JoinSet::new();
     for stream in &STREAMS {

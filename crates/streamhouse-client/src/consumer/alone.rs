@@ -1,11 +1,12 @@
-//! The consumer: reads partitions that it chooses itself.
+//! The consumer without a group: reads partitions that it chooses itself.
 
+use super::received::LastTopic;
 use crate::connection::{Connection, Events};
 use crate::error::ClientError;
-use crate::record::{Header, Received};
+use crate::record::Received;
+use crate::telemetry::{ErrorType, Reading};
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -39,6 +40,8 @@ pub struct Consumer {
     events: Events,
     topic: String,
     assigned: Vec<Assigned>,
+    reading: Reading,
+    names: LastTopic,
 }
 
 impl fmt::Debug for Consumer {
@@ -80,8 +83,15 @@ impl Consumer {
         let inner: StreamConsumer<Events> = config
             .create_with_context(events.clone())
             .map_err(|error| events.explain("making a consumer", "the consumer", &error))?;
-        let mut consumer =
-            Self { inner: Arc::new(inner), events, topic: topic.to_owned(), assigned: Vec::new() };
+        let reading = Reading::new(&connection.telemetry(), None, Some(&connection.client_id));
+        let mut consumer = Self {
+            inner: Arc::new(inner),
+            events,
+            topic: topic.to_owned(),
+            assigned: Vec::new(),
+            reading,
+            names: LastTopic::default(),
+        };
         let partitions = consumer.existing(partitions).await?;
         consumer.assigned = consumer.resolve(partitions, start).await?;
         consumer.assign()?;
@@ -102,13 +112,35 @@ impl Consumer {
     /// # Cancel safety
     /// Dropping the future loses no record.
     pub async fn next(&self) -> Result<Received, ClientError> {
-        match self.inner.recv().await {
-            Ok(message) => Ok(received(&message)),
+        let polling = self.reading.begin();
+        let error = match self.inner.recv().await {
+            Ok(message) => {
+                let received = self.names.received(&message);
+                self.reading.polled_one(polling, &received);
+                return Ok(received);
+            }
             Err(KafkaError::MessageConsumption(
                 RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
-            )) => Err(self.out_of_range().await),
-            Err(error) => Err(self.explain(&error)),
-        }
+            )) => self.out_of_range().await,
+            Err(error) => self.explain(&error),
+        };
+        self.reading.poll_failed(polling, ErrorType::from(&error));
+        Err(error)
+    }
+
+    /// Runs `work` on `record`, in a `process` span if it has one, and notes how long it took. The
+    /// span is linked with the record's creation, and its child where there is no trace yet.
+    ///
+    /// # Errors
+    /// Those of `work`.
+    /// # Cancel safety
+    /// Dropped before its end, `work` counts as cancelled.
+    pub async fn process<T, E>(
+        &self,
+        record: &Received,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        self.reading.process(record, work).await
     }
 
     /// The offset after the last record of each partition, in the order of
@@ -264,22 +296,4 @@ impl Consumer {
 
 fn join(numbers: impl Iterator<Item = i64>) -> String {
     numbers.map(|number| number.to_string()).collect::<Vec<_>>().join(", ")
-}
-
-fn received(message: &BorrowedMessage<'_>) -> Received {
-    let headers = message.headers().map_or_else(Vec::new, |headers| {
-        let copy = |header: rdkafka::message::Header<'_, &[u8]>| Header {
-            key: header.key.to_owned(),
-            value: header.value.map(<[u8]>::to_vec),
-        };
-        headers.iter().map(copy).collect()
-    });
-    Received {
-        partition: message.partition(),
-        offset: message.offset(),
-        timestamp_ms: message.timestamp().to_millis(),
-        key: message.key().map(<[u8]>::to_vec),
-        value: message.payload().map(<[u8]>::to_vec),
-        headers,
-    }
 }

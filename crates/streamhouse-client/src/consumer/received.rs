@@ -1,0 +1,39 @@
+//! Records as values of their own.
+
+use crate::record::{Header, Received};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The name of the last record's topic, so that it is not copied for each.
+#[derive(Debug, Default)]
+pub(super) struct LastTopic(Mutex<Option<Arc<str>>>);
+
+impl LastTopic {
+    fn of(&self, name: &str) -> Arc<str> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some(known) if **known == *name => known.clone(),
+            _ => last.insert(name.into()).clone(),
+        }
+    }
+
+    /// A copy of `message`.
+    pub(super) fn received(&self, message: &BorrowedMessage<'_>) -> Received {
+        let headers = message.headers().map_or_else(Vec::new, |headers| {
+            let copy = |header: rdkafka::message::Header<'_, &[u8]>| Header {
+                key: header.key.to_owned(),
+                value: header.value.map(<[u8]>::to_vec),
+            };
+            headers.iter().map(copy).collect()
+        });
+        Received {
+            topic: self.of(message.topic()),
+            partition: message.partition(),
+            offset: message.offset(),
+            timestamp_ms: message.timestamp().to_millis(),
+            key: message.key().map(<[u8]>::to_vec),
+            value: message.payload().map(<[u8]>::to_vec),
+            headers,
+        }
+    }
+}
