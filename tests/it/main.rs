@@ -16,6 +16,7 @@ mod layers;
 mod ledger;
 mod parity;
 mod store_faults;
+mod whole_way;
 
 /// The binary under test: `streamhouse`'s own `main`.
 const BINARY: &str = env!("CARGO_BIN_EXE_streamhouse-under-test");
