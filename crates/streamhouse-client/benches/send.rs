@@ -105,7 +105,8 @@ fn compare(title: &str, pairs: usize, bare: &dyn Fn(), ours: &dyn Fn()) {
         start.elapsed().as_secs_f64()
     };
     // The first of both warm connections and caches up.
-    (time(bare), time(ours));
+    time(bare);
+    time(ours);
     let mut logs = Vec::with_capacity(pairs);
     let (mut bare_times, mut our_times) = (Vec::new(), Vec::new());
     for pair in 0..pairs {
