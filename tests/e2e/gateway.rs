@@ -98,7 +98,7 @@ impl Gateway {
 
     /// How much of a signal it has taken.
     fn taken(&self, what: &str) -> f64 {
-        let name = format!("otelcol_receiver_accepted_{what}");
+        let name = format!("otelcol_receiver_accepted_{what}_total");
         let answer = http::get(self.metrics, "/metrics").ok();
         answer.and_then(|answer| Scrape::parse(&answer.body).sum(&name, &[])).unwrap_or_default()
     }

@@ -208,7 +208,7 @@ mod tests {
             ("rate(streamhouse_cache_size_bytes[5m])", "it is a gauge, not a counter"),
             ("sum by (topic) (streamhouse_s3_errors_total)", "has no label topic"),
             ("rate(otelcol_exporter_queue_size[5m])", "it is a gauge, not a counter"),
-            ("otelcol_exporter_sent_spans_total", "is no metric"),
+            ("otelcol_exporter_sent_spans", "is no metric"),
             ("sum(", "is no PromQL"),
         ] {
             let wrong = check(query, &rows);
@@ -226,7 +226,7 @@ mod tests {
             "sum by (cpu_mode) (rate(process_cpu_time_seconds_total{cpu_mode=\"user\"}[5m]))",
             "streamhouse_s3_errors_total{error=~\"throttling|timeout\",operation!=\"put\"}",
             "streamhouse_s3_errors_total{error=~\"t.*\"}",
-            "sum by (exporter) (rate(otelcol_exporter_sent_spans{job=\"otelcol\"}[5m]))",
+            "sum by (exporter) (rate(otelcol_exporter_sent_spans_total{job=\"otelcol\"}[5m]))",
         ] {
             assert_eq!(check(query, &rows), Vec::<String>::new(), "{query}");
         }

@@ -19,9 +19,9 @@ pub const JOB: &str = "streamhouse-scrape";
 const ALWAYS: &str = "streamhouse.build.info";
 /// Firing alerts, whichever of StreamHouse's jobs they read.
 const FIRING: &str = "ALERTS{alertstate=\"firing\",job=~\"streamhouse.*\"}";
-/// An uptime falls when an agent starts anew. The range is twice the step, so that none is missed.
+/// An uptime falls when an agent starts anew. The range follows the step, so that none is missed.
 const RESTARTS: &str =
-    "resets(process_uptime_seconds{job=\"$job\",instance=~\"$instance\"}[2m]) > 0";
+    "resets(process_uptime_seconds{job=\"$job\",instance=~\"$instance\"}[$__rate_interval]) > 0";
 
 impl Variable {
     /// The label that it narrows, which is also its name.
@@ -211,7 +211,9 @@ fn annotation((name, expr): &(&'static str, &'static str)) -> Value {
         "Restarts" => ("blue", "Started", "{{instance}}"),
         _ => ("red", "{{alertname}}", "{{severity}} {{instance}}"),
     };
+    // Newer versions of Grafana read the target, older ones what stands beside it.
     json!({
+        "target": {"refId": "Anno", "expr": expr, "interval": "60s"},
         "name": name, "enable": true, "hide": false, "iconColor": color,
         "datasource": panel::datasource(), "expr": expr, "step": "60s",
         "titleFormat": title, "textFormat": text, "tagKeys": "severity", "useValueForTime": false,

@@ -67,7 +67,7 @@ pub fn queries(
                 Statistic::Ratio => ratio(&part, &whole(&by, panel, variables, rows)?),
                 _ => part,
             };
-            let expr = panel.top.map_or(expr.clone(), |top| format!("topk({top}, {expr})"));
+            let expr = limited(panel, expr)?;
             let name = own_name(name.as_deref(), *statistic, panel);
             let legend = legend(&name, &by, panel);
             targets.push(Target { expr, legend, name, statistic: *statistic });
@@ -92,6 +92,16 @@ fn expr(
     let part = series.part().map(|part| &part.only);
     let only: Vec<&Only> = [&panel.only].into_iter().chain(part).collect();
     Ok(statistic.query(metric, &metric.selector(variables, &only)?, by))
+}
+
+/// The largest or smallest of the lines, if not all are wanted.
+fn limited(panel: &Panel, expr: String) -> Result<String, String> {
+    match (panel.top, panel.least) {
+        (None, None) => Ok(expr),
+        (Some(top), None) => Ok(format!("topk({top}, {expr})")),
+        (None, Some(least)) => Ok(format!("bottomk({least}, {expr})")),
+        (Some(_), Some(_)) => Err("`top` and `least` contradict each other: give one".into()),
+    }
 }
 
 /// What a ratio is a share of: `where` narrows it only where it says so itself.

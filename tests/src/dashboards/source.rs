@@ -60,6 +60,8 @@ pub struct Panel {
     pub over: Vec<Series>,
     /// How many of the largest lines are shown; all, if it is not given.
     pub top: Option<u32>,
+    /// How many of the smallest lines are shown.
+    pub least: Option<u32>,
     /// How it is drawn; lines over time, if it is not given.
     #[serde(default)]
     pub draw: Draw,

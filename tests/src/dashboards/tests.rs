@@ -132,6 +132,7 @@ fn a_span_that_does_not_exist_and_thresholds_that_contradict_each_other_are_refu
         ("span = \"produce\"", "there is no span \"produce\": it is produce_request"),
         ("good = 1\nbad = 2", "`good` and `bad` contradict each other"),
         ("warn = 2\nbad = 1", "`warn` = 2 comes before `good` or `bad` = 1"),
+        ("top = 1\nleast = 1", "`top` and `least` contradict each other"),
         ("size = [25, 8]", "give 1 to 24 columns"),
         ("draw = \"heatmap\"", "buckets are drawn as a heatmap"),
     ] {

@@ -34,7 +34,7 @@ const BY_EXPORTER: &[&str] = &["exporter"];
 const BY_QUEUE: &[&str] = &["exporter", "data_type"];
 const BY_RECEIVER: &[&str] = &["receiver", "transport"];
 
-/// All of them. The collector's counters have no suffix `_total` where it is scraped.
+/// All of them. The collector's names are those of its `/metrics` as `otel-collector` configures it.
 pub const FOREIGN: &[Foreign] = &[
     Foreign {
         name: "up",
@@ -52,77 +52,82 @@ pub const FOREIGN: &[Foreign] = &[
         labels: &["alertname", "alertstate", "severity", "operation"],
         selector: "alertstate=\"firing\",job=~\"streamhouse.*\"",
     },
-    collector("otelcol_receiver_accepted_spans", ITEMS, BY_RECEIVER, "Spans that it accepted."),
     collector(
-        "otelcol_receiver_accepted_metric_points",
+        "otelcol_receiver_accepted_spans_total",
+        ITEMS,
+        BY_RECEIVER,
+        "Spans that it accepted.",
+    ),
+    collector(
+        "otelcol_receiver_accepted_metric_points_total",
         ITEMS,
         BY_RECEIVER,
         "Metric points that it accepted.",
     ),
     collector(
-        "otelcol_receiver_accepted_log_records",
+        "otelcol_receiver_accepted_log_records_total",
         ITEMS,
         BY_RECEIVER,
         "Log records that it accepted.",
     ),
-    collector("otelcol_receiver_refused_spans", ITEMS, BY_RECEIVER, "Spans that it refused."),
+    collector("otelcol_receiver_refused_spans_total", ITEMS, BY_RECEIVER, "Spans that it refused."),
     collector(
-        "otelcol_receiver_refused_metric_points",
+        "otelcol_receiver_refused_metric_points_total",
         ITEMS,
         BY_RECEIVER,
         "Metric points that it refused.",
     ),
     collector(
-        "otelcol_receiver_refused_log_records",
+        "otelcol_receiver_refused_log_records_total",
         ITEMS,
         BY_RECEIVER,
         "Log records that it refused.",
     ),
-    collector("otelcol_exporter_sent_spans", ITEMS, BY_EXPORTER, "Spans that a store took."),
+    collector("otelcol_exporter_sent_spans_total", ITEMS, BY_EXPORTER, "Spans that a store took."),
     collector(
-        "otelcol_exporter_sent_metric_points",
+        "otelcol_exporter_sent_metric_points_total",
         ITEMS,
         BY_EXPORTER,
         "Metric points that a store took.",
     ),
     collector(
-        "otelcol_exporter_sent_log_records",
+        "otelcol_exporter_sent_log_records_total",
         ITEMS,
         BY_EXPORTER,
         "Log records that a store took.",
     ),
     collector(
-        "otelcol_exporter_send_failed_spans",
+        "otelcol_exporter_send_failed_spans_total",
         ITEMS,
         BY_EXPORTER,
         "Spans given up after the last attempt to send them.",
     ),
     collector(
-        "otelcol_exporter_send_failed_metric_points",
+        "otelcol_exporter_send_failed_metric_points_total",
         ITEMS,
         BY_EXPORTER,
         "Metric points given up after the last attempt to send them.",
     ),
     collector(
-        "otelcol_exporter_send_failed_log_records",
+        "otelcol_exporter_send_failed_log_records_total",
         ITEMS,
         BY_EXPORTER,
         "Log records given up after the last attempt to send them.",
     ),
     collector(
-        "otelcol_exporter_enqueue_failed_spans",
+        "otelcol_exporter_enqueue_failed_spans_total",
         ITEMS,
         BY_EXPORTER,
         "Spans given up because the queue was full.",
     ),
     collector(
-        "otelcol_exporter_enqueue_failed_metric_points",
+        "otelcol_exporter_enqueue_failed_metric_points_total",
         ITEMS,
         BY_EXPORTER,
         "Metric points given up because the queue was full.",
     ),
     collector(
-        "otelcol_exporter_enqueue_failed_log_records",
+        "otelcol_exporter_enqueue_failed_log_records_total",
         ITEMS,
         BY_EXPORTER,
         "Log records given up because the queue was full.",
@@ -130,7 +135,7 @@ pub const FOREIGN: &[Foreign] = &[
     collector("otelcol_exporter_queue_size", QUEUE, BY_QUEUE, "Batches waiting for a store."),
     collector("otelcol_exporter_queue_capacity", QUEUE, BY_QUEUE, "Batches that may wait."),
     collector(
-        "otelcol_process_memory_rss",
+        "otelcol_process_memory_rss_bytes",
         (Kind::Gauge, "By"),
         &[],
         "Resident memory of the collector.",
