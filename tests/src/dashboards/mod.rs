@@ -44,8 +44,8 @@ pub struct Query {
     pub asker: Asker,
     /// The PromQL.
     pub expr: String,
-    /// Whether it may have no answer although StreamHouse is at work and faults have happened: what
-    /// others count begins to exist with their own first failure.
+    /// Whether it may have no answer although StreamHouse is at work and faults have happened: its
+    /// series begin to exist with a failure of another kind.
     pub may_be_empty: bool,
 }
 
@@ -93,8 +93,7 @@ pub fn render(name: &str, text: &str, rows: &[Arc<Row>]) -> Result<Board, String
     }
     for (panel, asked) in &rendered.panels {
         let asker = Asker::Panel(panel.title.clone());
-        let is_rare = panel.empty.is_some() && asked.is_foreign;
-        queries.extend(asked.targets.iter().map(|one| ask(asker.clone(), &one.expr, is_rare)));
+        queries.extend(asked.targets.iter().map(|one| ask(asker.clone(), &one.expr, panel.rare)));
     }
     for (name, expr) in &rendered.annotations {
         queries.push(ask(Asker::Annotation(name), expr, true));

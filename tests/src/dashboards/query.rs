@@ -4,7 +4,6 @@ use super::metric::Metric;
 use super::source::{Draw, Only, Panel, Series, Variable};
 use super::statistic::{Statistic, ratio};
 use super::unit::unit;
-use crate::promql::foreign;
 use std::sync::Arc;
 use streamhouse_observability::declare::Row;
 
@@ -17,8 +16,6 @@ pub struct Queries {
     pub unit: String,
     /// What the panel shows, in sentences.
     pub description: String,
-    /// Whether others record all of it.
-    pub is_foreign: bool,
 }
 
 /// One query.
@@ -77,8 +74,7 @@ pub fn queries(
         return Err(format!("{} and {other} share no axis: make two panels of it", units[0]));
     }
     let description = description(panel, &metrics);
-    let is_foreign = metrics.iter().all(|metric| foreign(&metric.name).is_some());
-    Ok(Queries { targets, unit: units.swap_remove(0), description, is_foreign })
+    Ok(Queries { targets, unit: units.swap_remove(0), description })
 }
 
 fn expr(

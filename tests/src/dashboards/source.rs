@@ -78,8 +78,11 @@ pub struct Panel {
     pub words: BTreeMap<String, String>,
     /// What its description says beside the metric's own.
     pub note: Option<String>,
-    /// What it says when there is nothing to show and all is well.
+    /// What it says when there is nothing to show.
     pub empty: Option<String>,
+    /// Whether its series begin to exist only with a failure that not every test causes.
+    #[serde(default)]
+    pub rare: bool,
     /// The span that measures the same, whose traces it links.
     pub span: Option<String>,
 }
