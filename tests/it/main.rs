@@ -11,6 +11,7 @@ mod collector;
 mod compose;
 mod dashboards;
 mod every_row;
+mod foreign_headers;
 mod kill;
 mod layers;
 mod ledger;

@@ -15,6 +15,7 @@ pub use error_type::ErrorType;
 pub use topics::TOPICS;
 
 pub(crate) use cells::Instruments;
+pub(crate) use headers::readable;
 pub(crate) use reading::{Polling, Reading};
 pub(crate) use spans::{SendSpan, Traces, end};
 pub(crate) use topics::Place;

@@ -1,7 +1,7 @@
 //! What a consumer records: its polls, the work on its records, its commits.
 
 use super::cells::Reads;
-use super::headers::{Kafka, carried};
+use super::headers::{Kafka, carried, readable};
 use super::spans::{self, About as SpanAbout, LINKS, end};
 use super::topics::Place;
 use super::{ErrorType, Telemetry};
@@ -64,7 +64,7 @@ impl<M: Message> About for M {
     }
 
     fn created(&self) -> Option<SpanContext> {
-        carried(&Kafka(self.headers()?))
+        readable(|| carried(&Kafka(self.headers()?)))?
     }
 }
 
