@@ -1,0 +1,383 @@
+//! How a group comes to a generation: everybody joins, it is stored, the leader assigns.
+
+use super::events::{Answer, Claim, Effect, Synced, Syncing};
+use super::{Group, Rebalance, Storing};
+use bytes::Bytes;
+use kafka_protocol::error::ResponseError as Code;
+use std::sync::Arc;
+use streamhouse_observability::labels::{GroupState, RebalanceReason};
+use tokio::time::Instant;
+
+impl Group {
+    /// Begins to share out anew. What is under way begins again, and stays one rebalance.
+    pub(super) fn prepare(&mut self, now: Instant, reason: RebalanceReason) {
+        if self.state == GroupState::CompletingRebalance {
+            for id in self.members.ids(|member| member.syncing.is_some()) {
+                self.answer_sync(now, &id, Err(Code::RebalanceInProgress));
+            }
+        }
+        self.initial = self.state == GroupState::Empty;
+        self.state = GroupState::PreparingRebalance;
+        self.sync_deadline = None;
+        self.rebalance.get_or_insert(Rebalance { reason, since: now });
+        let longest = self.members.longest_rebalance();
+        let wait = if self.initial { self.limits.initial_delay.min(longest) } else { longest };
+        self.wait_for_joins(now + wait);
+        self.try_freeze(now);
+    }
+
+    fn wait_for_joins(&mut self, until: Instant) {
+        self.join_deadline = Some(until);
+        self.arm(until);
+    }
+
+    /// Waits again for the initial delay, in all no longer than members wait.
+    pub(super) fn extend_initial(&mut self, now: Instant) {
+        let (true, Some(rebalance)) = (self.initial, self.rebalance) else { return };
+        let most = rebalance.since + self.members.longest_rebalance();
+        self.wait_for_joins((now + self.limits.initial_delay).min(most));
+    }
+
+    /// Begins the generation if everybody is there.
+    pub(super) fn try_freeze(&mut self, now: Instant) {
+        let is_waiting = self.state == GroupState::PreparingRebalance && self.storing.is_none();
+        let everybody = self.members.joining() == self.members.len() && self.pending.is_empty();
+        let delay_is_over = !self.initial || self.join_deadline.is_some_and(|at| at <= now);
+        if is_waiting && everybody && delay_is_over && !self.members.is_empty() {
+            self.freeze();
+        }
+    }
+
+    fn freeze(&mut self) {
+        self.initial = false;
+        self.join_deadline = None;
+        self.store(false);
+    }
+
+    fn store(&mut self, empty: bool) {
+        let generation = self.generation.saturating_add(1);
+        self.storing = Some(Storing { generation, empty });
+        let members = if empty { 0 } else { self.members.len() };
+        self.effects.push(Effect::Store { generation, members });
+    }
+
+    /// The last member is gone.
+    pub(super) fn become_empty(&mut self) {
+        self.state = GroupState::Empty;
+        self.protocol = "".into();
+        self.leader = None;
+        self.rebalance = None;
+        self.initial = false;
+        self.join_deadline = None;
+        self.sync_deadline = None;
+        // What is being stored has members: that there are none is stored after it.
+        if self.storing.is_none() {
+            self.store(true);
+        }
+    }
+
+    pub(super) fn stored(&mut self, now: Instant, generation: i32) {
+        let Some(storing) = self.storing.filter(|it| it.generation == generation) else { return };
+        self.storing = None;
+        self.generation = generation;
+        match self.state {
+            GroupState::Empty if !storing.empty => self.store(true),
+            GroupState::PreparingRebalance if storing.empty => self.try_freeze(now),
+            GroupState::PreparingRebalance => self.complete(now),
+            _ => {}
+        }
+    }
+
+    /// The generation is stored: its members learn of it, those among them who came meanwhile.
+    fn complete(&mut self, now: Instant) {
+        let is_there = |id: &Arc<str>| {
+            self.members.get(id).is_some_and(|member| member.joining.is_some())
+        };
+        let leader = self.leader.take().filter(is_there).or_else(|| self.first_joined());
+        let elected = leader.as_ref().and_then(|leader| self.members.elect(leader));
+        let (Some(leader), Some(protocol)) = (leader, elected) else {
+            // Only static members are left, and none of them is there.
+            return self.wait_for_joins(now + self.members.longest_rebalance());
+        };
+        self.state = GroupState::CompletingRebalance;
+        self.leader = Some(leader);
+        self.protocol = protocol;
+        for id in self.members.ids(|_| true) {
+            self.members.set_synced(&id, false);
+            if let Some(ticket) = self.members.take_join(&id) {
+                self.answer_join(now, &id, ticket, false);
+            }
+        }
+        let until = now + self.members.longest_rebalance();
+        self.sync_deadline = Some(until);
+        self.arm(until);
+    }
+
+    fn first_joined(&self) -> Option<Arc<str>> {
+        let joined = self.members.iter().filter(|(_, member)| member.joining.is_some());
+        joined.min_by_key(|(_, member)| member.order).map(|(id, _)| id.clone())
+    }
+
+    pub(super) fn sync(&mut self, now: Instant, sync: Syncing) {
+        if let Err(code) = self.syncable(&sync) {
+            let refused = Answer::Synced(Err(code));
+            return self.effects.push(Effect::Answer(sync.ticket, refused));
+        }
+        let id = sync.claim.member;
+        if let Some(before) = self.members.park_sync(&id, sync.ticket) {
+            let superseded = Answer::Synced(Err(Code::RebalanceInProgress));
+            self.effects.push(Effect::Answer(before, superseded));
+        }
+        self.members.set_synced(&id, true);
+        if self.state == GroupState::Stable {
+            let assignment = self.members.get(&id).map(|member| member.assignment.clone());
+            self.answer_sync(now, &id, Ok(assignment.unwrap_or_default()));
+        } else if self.leader.as_deref() == Some(&*id) {
+            self.assign(now, sync.assignments);
+        }
+    }
+
+    fn syncable(&self, sync: &Syncing) -> Result<(), Code> {
+        self.is_member(&sync.claim)?;
+        if sync.claim.generation != self.generation {
+            return Err(Code::IllegalGeneration);
+        }
+        if self.state == GroupState::PreparingRebalance {
+            return Err(Code::RebalanceInProgress);
+        }
+        let differs = |said: &Option<Arc<str>>, is: &Arc<str>| said.as_ref().is_some_and(|it| it != is);
+        if differs(&sync.protocol_type, &self.protocol_type) || differs(&sync.protocol, &self.protocol)
+        {
+            return Err(Code::InconsistentGroupProtocol);
+        }
+        let assigned: usize = sync.assignments.iter().map(|(_, part)| part.len()).sum();
+        if self.bytes() + assigned > self.limits.bytes {
+            return Err(Code::UnknownServerError);
+        }
+        Ok(())
+    }
+
+    /// The leader has shared out: everybody gets their part, who is not named an empty one.
+    fn assign(&mut self, now: Instant, assignments: Vec<(Arc<str>, Bytes)>) {
+        for id in self.members.ids(|_| true) {
+            self.members.assign(&id, Bytes::new());
+        }
+        for (id, part) in assignments {
+            self.members.assign(&id, part);
+        }
+        self.state = GroupState::Stable;
+        for id in self.members.ids(|member| member.syncing.is_some()) {
+            let part = self.members.get(&id).map(|member| member.assignment.clone());
+            self.answer_sync(now, &id, Ok(part.unwrap_or_default()));
+        }
+        if let Some(Rebalance { reason, since }) = self.rebalance.take() {
+            self.effects.push(Effect::Stable { reason, took: now - since });
+        }
+    }
+
+    fn answer_sync(&mut self, now: Instant, id: &str, part: Result<Bytes, Code>) {
+        let Some(ticket) = self.members.take_sync(id) else { return };
+        let answer = part.map(|assignment| Synced {
+            protocol_type: self.protocol_type.clone(),
+            protocol: self.protocol.clone(),
+            assignment,
+        });
+        self.effects.push(Effect::Answer(ticket, Answer::Synced(answer)));
+        self.renew(now, id);
+    }
+
+    /// Whether somebody is who they say to be.
+    pub(super) fn is_member(&self, claim: &Claim) -> Result<(), Code> {
+        if let Some(instance) = &claim.instance {
+            match self.members.with_instance(instance) {
+                None => return Err(Code::UnknownMemberId),
+                Some(id) if *id != claim.member => return Err(Code::FencedInstanceId),
+                Some(_) => {}
+            }
+        }
+        self.members.get(&claim.member).map(|_| ()).ok_or(Code::UnknownMemberId)
+    }
+
+    pub(super) fn heartbeat(&mut self, now: Instant, claim: &Claim) -> Result<(), Code> {
+        self.is_member(claim)?;
+        if claim.generation != self.generation {
+            return Err(Code::IllegalGeneration);
+        }
+        self.renew(now, &claim.member);
+        match self.state {
+            GroupState::PreparingRebalance => Err(Code::RebalanceInProgress),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether somebody may commit offsets now, and under which generation; `None` for one from
+    /// outside a group without members.
+    ///
+    /// # Errors
+    /// What to answer.
+    pub fn committable(&mut self, now: Instant, claim: &Claim) -> Result<Option<i32>, Code> {
+        if claim.generation < 0 && claim.member.is_empty() && claim.instance.is_none() {
+            return match self.members.is_empty() {
+                true => Ok(None),
+                false => Err(Code::UnknownMemberId),
+            };
+        }
+        self.is_member(claim)?;
+        if claim.generation != self.generation {
+            return Err(Code::IllegalGeneration);
+        }
+        // While a generation is being stored, and until its members have their parts, nobody
+        // knows whose a partition is.
+        if self.storing.is_some() || self.state == GroupState::CompletingRebalance {
+            return Err(Code::RebalanceInProgress);
+        }
+        self.renew(now, &claim.member);
+        Ok(Some(self.generation))
+    }
+
+    pub(super) fn leave(&mut self, now: Instant, leaving: &[Claim]) -> Vec<Option<Code>> {
+        let (mut members, mut invited) = (false, false);
+        let mut one = |claim: &Claim| {
+            let seated = claim.instance.as_ref().map(|it| self.members.with_instance(it));
+            let id = match seated {
+                Some(None) => return Some(Code::UnknownMemberId),
+                Some(Some(id)) if !claim.member.is_empty() && *id != claim.member => {
+                    return Some(Code::FencedInstanceId);
+                }
+                Some(Some(id)) => id.clone(),
+                None => claim.member.clone(),
+            };
+            let was_invited = self.pending.remove(&id).is_some();
+            let was_member = self.remove(&id);
+            members |= was_member;
+            invited |= was_invited;
+            (!was_member && !was_invited).then_some(Code::UnknownMemberId)
+        };
+        let codes = leaving.iter().map(&mut one).collect();
+        if members {
+            self.after_removal(now, RebalanceReason::Leave);
+        } else if invited {
+            self.try_freeze(now);
+        }
+        codes
+    }
+
+    /// Removes a member; what waits for it is answered that it is none.
+    fn remove(&mut self, id: &Arc<str>) -> bool {
+        let Some(member) = self.members.remove(id) else { return false };
+        if let Some(ticket) = member.joining {
+            self.refuse_join(ticket, Code::UnknownMemberId, id.clone());
+        }
+        if let Some(ticket) = member.syncing {
+            let unknown = Answer::Synced(Err(Code::UnknownMemberId));
+            self.effects.push(Effect::Answer(ticket, unknown));
+        }
+        true
+    }
+
+    fn after_removal(&mut self, now: Instant, reason: RebalanceReason) {
+        match self.state {
+            GroupState::Empty => {}
+            _ if self.members.is_empty() => self.become_empty(),
+            GroupState::PreparingRebalance => self.try_freeze(now),
+            GroupState::CompletingRebalance | GroupState::Stable => self.prepare(now, reason),
+        }
+    }
+
+    pub(super) fn tick(&mut self, now: Instant) {
+        self.wake = None;
+        self.pending.retain(|_, until| *until > now);
+        let silent = self.members.ids(|member| {
+            member.joining.is_none() && member.syncing.is_none() && member.deadline <= now
+        });
+        self.expel(now, silent, RebalanceReason::SessionTimeout);
+        if self.sync_deadline.is_some_and(|at| at <= now) {
+            self.sync_deadline = None;
+            let late = self.members.ids(|member| !member.synced);
+            self.expel(now, late, RebalanceReason::RebalanceTimeout);
+        }
+        match self.join_deadline {
+            Some(at) if at <= now => self.end_of_joins(now),
+            // An invitation may have run out that was waited for.
+            _ => self.try_freeze(now),
+        }
+        self.rearm();
+    }
+
+    fn expel(&mut self, now: Instant, ids: Vec<Arc<str>>, reason: RebalanceReason) {
+        let mut any = false;
+        for id in ids {
+            any |= self.remove(&id);
+        }
+        if any {
+            self.after_removal(now, reason);
+        }
+    }
+
+    /// The time to join is over: who is there goes on without the others. Static members that are
+    /// not there keep their place for as long as their session lasts.
+    fn end_of_joins(&mut self, now: Instant) {
+        if self.state != GroupState::PreparingRebalance {
+            self.join_deadline = None;
+            return;
+        }
+        if std::mem::take(&mut self.initial) {
+            let since = self.rebalance.map_or(now, |rebalance| rebalance.since);
+            self.wait_for_joins((since + self.members.longest_rebalance()).max(now));
+            return self.try_freeze(now);
+        }
+        if self.storing.is_some() {
+            // The store still has to learn that the group was empty.
+            return self.wait_for_joins(now + self.members.longest_rebalance());
+        }
+        self.pending.clear();
+        let late = self.members.ids(|one| one.joining.is_none() && one.instance.is_none());
+        if let (false, Some(rebalance)) = (late.is_empty(), &mut self.rebalance) {
+            rebalance.reason = RebalanceReason::RebalanceTimeout;
+        }
+        for id in late {
+            self.remove(&id);
+        }
+        if self.members.is_empty() {
+            self.become_empty();
+        } else if self.members.joining() == 0 {
+            self.wait_for_joins(now + self.members.longest_rebalance());
+        } else {
+            self.freeze();
+        }
+    }
+
+    /// Finds the next deadline.
+    fn rearm(&mut self) {
+        let sessions = self.members.iter().filter_map(|(_, member)| {
+            (member.joining.is_none() && member.syncing.is_none()).then_some(member.deadline)
+        });
+        let next = sessions
+            .chain(self.pending.values().copied())
+            .chain(self.join_deadline)
+            .chain(self.sync_deadline)
+            .min();
+        if let Some(next) = next {
+            self.arm(next);
+        }
+    }
+
+    /// Ends the group here: whoever waits is answered `code`, and no member is left.
+    pub fn disband(&mut self, code: Code) -> Vec<Effect> {
+        for id in self.members.ids(|_| true) {
+            if let Some(ticket) = self.members.take_join(&id) {
+                self.refuse_join(ticket, code, id.clone());
+            }
+            if let Some(ticket) = self.members.take_sync(&id) {
+                self.effects.push(Effect::Answer(ticket, Answer::Synced(Err(code))));
+            }
+            self.members.remove(&id);
+        }
+        self.pending.clear();
+        self.state = GroupState::Empty;
+        self.storing = None;
+        self.rebalance = None;
+        self.wake = None;
+        std::mem::take(&mut self.effects)
+    }
+}
