@@ -3,6 +3,7 @@
 //! To add a metric, add a row to an area's table and record it where the thing happens.
 
 mod consumer;
+mod group;
 mod kafka;
 mod metadata;
 mod producer;
@@ -11,6 +12,7 @@ mod system;
 mod telemetry;
 
 pub use consumer::{ConsumerMetrics, ConsumerTopic};
+pub use group::{GROUPS, GroupCells, GroupMetrics};
 pub use kafka::{ConnectionMetrics, KafkaMetrics};
 pub use metadata::{ClusterMetrics, MetadataMetrics};
 pub use producer::{ProducerMetrics, ProducerRequests, ProducerTopic};
@@ -33,6 +35,8 @@ pub struct Instruments {
     pub producer: ProducerMetrics,
     /// What consumers read.
     pub consumer: ConsumerMetrics,
+    /// Consumer groups.
+    pub groups: GroupMetrics,
     /// Kafka requests.
     pub kafka: KafkaMetrics,
     /// Kafka connections.
@@ -63,6 +67,7 @@ impl Instruments {
         Self {
             producer: ProducerMetrics::declare(declare),
             consumer: ConsumerMetrics::declare(declare),
+            groups: GroupMetrics::declare(declare),
             kafka: KafkaMetrics::declare(declare),
             connections: ConnectionMetrics::declare(declare),
             segment: SegmentMetrics::declare(declare),
