@@ -3,6 +3,8 @@
 use crate::attempt::RequestHandles;
 use crate::config::BrokerConfig;
 use crate::framing::Admission;
+use crate::groups::Groups;
+use crate::groups::table::GroupTable;
 use crate::placement::Agents;
 use crate::records::Peek;
 use crate::topics::Topics;
@@ -26,6 +28,7 @@ pub struct Broker {
     pub(crate) requests: Requests,
     pub(crate) topics: Topics,
     pub(crate) agents: Agents,
+    pub(crate) groups: Groups,
     pub(crate) admission: Admission,
     /// The memory for records on their way to consumers, in bytes.
     pub(crate) deliveries: Arc<Semaphore>,
@@ -81,6 +84,11 @@ impl Broker {
             admission: Admission::new(&config),
             deliveries: Arc::new(Semaphore::new(deliveries)),
             agents: Agents::new(&instruments.cluster),
+            groups: Groups::new(
+                metadata.clone(),
+                config.groups.clone(),
+                instruments.groups.clone(),
+            ),
             peek: Peek::new(&instruments.kafka),
             cluster: OnceLock::new(),
             own: RwLock::default(),
@@ -127,9 +135,23 @@ impl Broker {
         own.into_iter().collect()
     }
 
+    /// What is known of the groups that this agent coordinates.
+    pub fn groups(&self) -> GroupTable {
+        self.groups.table()
+    }
+
     /// Reads again what other agents may have changed.
     pub(crate) async fn refresh(&self) -> Result<(), MetadataError> {
         self.agents.refresh(&*self.metadata).await?;
-        self.topics.refresh().await
+        let own = self.own.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(|it| it.id);
+        if let Some(own) = own {
+            self.groups.refreshed(own, self.live());
+        }
+        self.topics.refresh().await?;
+        let gone = self.topics.take_gone();
+        if !gone.is_empty() {
+            self.groups.prune(&gone);
+        }
+        Ok(())
     }
 }

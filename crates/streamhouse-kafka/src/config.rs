@@ -54,6 +54,8 @@ pub struct BrokerConfig {
     pub tail_poll: Duration,
     /// How long a shutdown waits for requests under way. Default 10 s.
     pub drain_timeout: Duration,
+    /// What bounds consumer groups.
+    pub groups: GroupConfig,
 }
 
 impl Default for BrokerConfig {
@@ -81,6 +83,48 @@ impl Default for BrokerConfig {
             max_wait: Duration::from_secs(300),
             tail_poll: Duration::from_millis(100),
             drain_timeout: Duration::from_secs(10),
+            groups: GroupConfig::default(),
+        }
+    }
+}
+
+/// Settings of consumer groups. `Default` gives the documented defaults.
+#[derive(Clone, Debug)]
+pub struct GroupConfig {
+    /// How long the offsets of a group are kept that has no members and commits nothing. Default
+    /// 7 days.
+    pub offsets_retention: Duration,
+    /// The shortest session timeout that a member may ask for. Default 1 s.
+    pub min_session: Duration,
+    /// The longest one. Default 30 min.
+    pub max_session: Duration,
+    /// The longest wait for members to join again; a longer wish is cut. Default 1 h.
+    pub max_rebalance: Duration,
+    /// How long a group that was empty waits for further members; each one begins the wait anew.
+    /// Default 300 ms.
+    pub initial_delay: Duration,
+    /// The most members of a group. Default 10,000.
+    pub max_members: usize,
+    /// Bytes of what the members of one group tell and are told of assignments. Default 16 MiB.
+    pub max_group_bytes: usize,
+    /// The same for all groups of the agent together. Default 256 MiB.
+    pub memory: usize,
+    /// The most groups that an agent coordinates. Default 10,000.
+    pub max_groups: usize,
+}
+
+impl Default for GroupConfig {
+    fn default() -> Self {
+        Self {
+            offsets_retention: Duration::from_secs(7 * 24 * 60 * 60),
+            min_session: Duration::from_secs(1),
+            max_session: Duration::from_secs(30 * 60),
+            max_rebalance: Duration::from_secs(60 * 60),
+            initial_delay: Duration::from_millis(300),
+            max_members: 10_000,
+            max_group_bytes: 16 << 20,
+            memory: 256 << 20,
+            max_groups: 10_000,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! One connection: requests come in, answers go out in the order asked.
 //!
-//! Requests are worked on at the same time, each in a task of its own. Only produce requests wait
-//! for each other, and only until their batches are in the writer's queue: that is the order of
-//! the log.
+//! Requests are worked on at the same time, each in a task of its own. Only those that produce or
+//! commit offsets wait for each other, and only until they are in the writer's queue or in the
+//! groups' lane: that is the order of the log, and that in which offsets advance.
 
 use crate::api::{Offered, offered};
 use crate::attempt::Answering;
@@ -59,6 +59,7 @@ enum End {
 /// What ended the connection, when that was not the client's wish.
 pub(crate) async fn run<S: AsyncRead + AsyncWrite>(
     socket: S,
+    peer: Arc<str>,
     broker: &Arc<Broker>,
     shutdown: CancellationToken,
     abort: CancellationToken,
@@ -76,7 +77,8 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite>(
         abort,
         gone,
         tasks,
-        fetching: None,
+        waiting: None,
+        peer,
         client: None,
     };
     let mut writing = std::pin::pin!(write(writing, broker, answers));
@@ -123,8 +125,10 @@ struct Requests {
     abort: CancellationToken,
     gone: CancellationToken,
     tasks: TaskTracker,
-    /// Ends when the latest fetch of this connection has.
-    fetching: Option<oneshot::Receiver<()>>,
+    /// Ends when the latest request of this connection that may wait for long has.
+    waiting: Option<oneshot::Receiver<()>>,
+    /// The client's address.
+    peer: Arc<str>,
     /// The client's name for itself, kept because it is the same in every request.
     client: Option<Arc<str>>,
 }
@@ -246,6 +250,7 @@ impl Requests {
                 correlation_id: correlation,
                 client_id: self.client.clone(),
             },
+            peer: self.peer.clone(),
             draining: self.shutdown.clone(),
             gone: self.gone.clone(),
             abort: self.abort.clone(),
@@ -253,7 +258,7 @@ impl Requests {
         }
     }
 
-    /// Starts a request; one that produces has its place in the order of the log afterwards.
+    /// Starts a request; one that produces or commits has its place in the order afterwards.
     async fn start(
         &mut self,
         request: RequestKind,
@@ -272,10 +277,30 @@ impl Requests {
             }
             RequestKind::Fetch(request) => {
                 let (done, over) = oneshot::channel();
-                let turn = Turn { before: self.fetching.replace(over), done };
+                let turn = Turn { before: self.waiting.replace(over), done };
                 let gone = self.gone.clone();
                 let reply = async move {
                     gone.run_until_cancelled(handlers::fetch::handle(context, request, turn)).await
+                };
+                self.answer(wanted, answering, slot, reply);
+            }
+            RequestKind::OffsetCommit(request) => {
+                let (queued, taken) = oneshot::channel();
+                let gone = self.gone.clone();
+                let reply = async move {
+                    let reply = handlers::offset_commit::handle(context, request, queued);
+                    gone.run_until_cancelled(reply).await
+                };
+                self.answer(wanted, answering, slot, reply);
+                let _ = taken.await; // the sender is dropped however the request ends
+            }
+            request @ (RequestKind::JoinGroup(_) | RequestKind::SyncGroup(_)) => {
+                let (done, over) = oneshot::channel();
+                self.waiting = Some(over);
+                let gone = self.gone.clone();
+                let reply = async move {
+                    let reply = handlers::parked::handle(context, request, done);
+                    gone.run_until_cancelled(reply).await
                 };
                 self.answer(wanted, answering, slot, reply);
             }

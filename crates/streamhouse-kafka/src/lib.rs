@@ -23,7 +23,7 @@ mod shape; //      the walker that bounds lengths before decoding
 mod topics; //     open topics with their handles
 
 pub use broker::Broker;
-pub use config::BrokerConfig;
+pub use config::{BrokerConfig, GroupConfig};
 pub use error::KafkaError;
 pub use groups::table::{GroupFacts, GroupTable, GroupView};
 pub use listener::serve;

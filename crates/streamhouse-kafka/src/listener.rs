@@ -33,6 +33,7 @@ pub async fn serve(
 ) -> Result<(), KafkaError> {
     let port = listener.local_addr()?.port();
     let agent = broker.register(port).await?;
+    let _groups = broker.groups.start();
     broker.refresh().await?;
     tracing::info!(agent = agent.id, host = agent.host, port = agent.port, "serving Kafka clients");
     let abort = CancellationToken::new();
@@ -118,7 +119,11 @@ async fn run(
         tracing::debug!(%error, "a connection failed");
         return;
     }
-    match connection::run(socket, &broker, shutdown, abort, requests).await {
+    let peer = match socket.peer_addr() {
+        Ok(peer) => peer.ip().to_string().into(),
+        Err(error) => return tracing::debug!(%error, "a connection failed"),
+    };
+    match connection::run(socket, peer, &broker, shutdown, abort, requests).await {
         Ok(()) => {}
         Err(error @ KafkaError::Io(_)) => tracing::debug!(%error, "a connection failed"),
         Err(error @ KafkaError::Encode { .. }) => {

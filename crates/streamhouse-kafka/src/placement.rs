@@ -1,4 +1,4 @@
-//! Which agent a partition prefers, and which agents there are.
+//! Which agent a partition prefers, which one coordinates a group, and which agents there are.
 //!
 //! Any agent accepts any partition; a preference only keeps a partition's batches together in
 //! fewer segments. Rendezvous hashing: when an agent comes or goes, only its share moves.
@@ -41,10 +41,18 @@ impl Agents {
 pub(crate) fn preferred(agents: &[Agent], partition: TopicPartition) -> i32 {
     let (high, low) = partition.topic.0.as_u64_pair();
     let seed = mix(mix(high) ^ low).wrapping_add(u64::from(partition.partition.unsigned_abs()));
-    agents
-        .iter()
-        .max_by_key(|agent| mix(mix(seed) ^ u64::from(agent.id.unsigned_abs())))
-        .map_or(-1, |agent| agent.id)
+    rendezvous(agents, seed).map_or(-1, |agent| agent.id)
+}
+
+/// The agent among `agents` that coordinates the group of this name.
+pub(crate) fn coordinator<'a>(agents: &'a [Agent], group: &str) -> Option<&'a Agent> {
+    // FNV-1a; its weak bits are spread by what follows.
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    rendezvous(agents, group.bytes().fold(0xcbf2_9ce4_8422_2325, step))
+}
+
+fn rendezvous(agents: &[Agent], seed: u64) -> Option<&Agent> {
+    agents.iter().max_by_key(|agent| mix(mix(seed) ^ u64::from(agent.id.unsigned_abs())))
 }
 
 /// Spreads the bits of `x`; the same on every agent and in every version.
@@ -91,5 +99,20 @@ mod tests {
     #[test]
     fn without_agents_nobody_is_preferred() {
         assert_eq!(partitions().map(|p| preferred(&[], p)).max(), Some(-1));
+        assert!(coordinator(&[], "group").is_none());
+    }
+
+    #[test]
+    fn groups_spread_evenly_and_a_leaving_agent_moves_only_its_own() {
+        let (three, two) = (agents(&[1, 2, 3]), agents(&[1, 3]));
+        let names: Vec<_> = (0..3_000).map(|n| format!("group-{n}")).collect();
+        let id = |agents: &[Agent], name: &str| coordinator(agents, name).unwrap().id;
+        for agent in [1, 2, 3] {
+            let share = names.iter().filter(|name| id(&three, name) == agent).count();
+            assert!((800..1_200).contains(&share), "agent {agent} has {share} of 3000");
+        }
+        for name in names.iter().filter(|name| id(&three, name) != 2) {
+            assert_eq!(id(&three, name), id(&two, name));
+        }
     }
 }

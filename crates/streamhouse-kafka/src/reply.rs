@@ -43,10 +43,11 @@ pub(crate) struct Delivery {
 /// A fetch's place among the fetches of its connection.
 ///
 /// Answers are written in the order asked. If a later fetch could take memory while an earlier one
-/// waits for it, neither would ever end: so they take turns.
+/// waits for it, neither would ever end: so they take turns. What waits for other members of a
+/// group has a turn too, so that no fetch behind it holds memory meanwhile.
 #[derive(Debug)]
 pub(crate) struct Turn {
-    /// Ends when the fetch before has been written, or was given up.
+    /// Ends when the one before has been written, or was given up.
     pub before: Option<oneshot::Receiver<()>>,
     /// Dropped when this one has.
     pub done: oneshot::Sender<()>,

@@ -5,10 +5,13 @@
 //! far more memory decoded than on the wire.
 //!
 //! A shape is a line of letters: `b` 1 byte, `h` 2, `i` 4, `q` 8, `u` 16, `s` string, `y` bytes,
-//! `[…]` array, `S`, `Y`, `{…}` the same with compact lengths, `t` tagged fields.
+//! `[…]` array, `S`, `Y`, `{…}` the same with compact lengths, `t` tagged fields; `w` before an
+//! array of elements that are large in memory.
 
 /// What a decoded array element may take in memory beyond the bytes it refers to.
 const ELEMENT: usize = 96;
+/// The same for an element of an array that a `w` stands before.
+const WIDE: usize = 128;
 /// What the map of unknown tagged fields takes once it is not empty.
 const TAGS: usize = 512;
 /// What each field in it takes.
@@ -49,9 +52,11 @@ struct Walker<'a> {
 impl Walker<'_> {
     fn fields(&mut self, shape: &[u8]) -> Result<(), ShapeError> {
         let mut at = 0;
+        let mut element = ELEMENT;
         while let Some(field) = shape.get(at) {
             at += 1;
             match field {
+                b'w' => element = WIDE,
                 b'b' => self.skip(1)?,
                 b'h' => self.skip(2)?,
                 b'i' => self.skip(4)?,
@@ -73,7 +78,7 @@ impl Walker<'_> {
                 b'[' | b'{' => {
                     let inside = inside(&shape[at..]);
                     let count = if *field == b'[' { self.int()? } else { self.compact()? };
-                    self.array(count, inside)?;
+                    self.array(count, inside, std::mem::replace(&mut element, ELEMENT))?;
                     at += inside.len() + 1;
                 }
                 _ => return Err(ShapeError::Truncated),
@@ -82,12 +87,12 @@ impl Walker<'_> {
         Ok(())
     }
 
-    fn array(&mut self, count: usize, shape: &[u8]) -> Result<(), ShapeError> {
+    fn array(&mut self, count: usize, shape: &[u8], element: usize) -> Result<(), ShapeError> {
         // Every element takes at least a byte, so this also bounds the loop.
         if count > self.left.len() {
             return Err(ShapeError::Truncated);
         }
-        self.charge(count.saturating_mul(ELEMENT))?;
+        self.charge(count.saturating_mul(element))?;
         for _ in 0..count {
             self.fields(shape)?;
         }
@@ -188,6 +193,14 @@ mod tests {
             frame.extend(format!("t{topic:05}").bytes());
         }
         assert_eq!(walk(&frame, "", "[s]"), Ok(0));
+    }
+
+    #[test]
+    fn wide_elements_weigh_more() {
+        let mut frame = 8_000u32.to_be_bytes().to_vec();
+        frame.extend([0; 16_000]);
+        assert_eq!(walk(&frame, "", "[s]"), Ok(0));
+        assert_eq!(walk(&frame, "", "w[s]"), Err(ShapeError::Inflated));
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub(crate) struct Topics {
     /// so that a slow reading never overwrites a newer one.
     refreshed: Mutex<Option<Instant>>,
     on_miss: Duration,
+    /// Topics that were found to be gone, until somebody takes them.
+    gone: std::sync::Mutex<Vec<TopicId>>,
 }
 
 impl Topics {
@@ -77,7 +79,13 @@ impl Topics {
             snapshot: RwLock::default(),
             refreshed: Mutex::default(),
             on_miss,
+            gone: std::sync::Mutex::default(),
         }
+    }
+
+    /// Takes the topics that were found to be gone since this was asked last.
+    pub fn take_gone(&self) -> Vec<TopicId> {
+        std::mem::take(&mut self.gone.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What requests for topics that do not exist are counted on.
@@ -217,6 +225,7 @@ impl Topics {
         );
         for id in before.by_id.keys().filter(|id| !next.by_id.contains_key(id)) {
             self.reader.forget(*id);
+            self.gone.lock().unwrap_or_else(PoisonError::into_inner).push(*id);
         }
     }
 

@@ -7,9 +7,14 @@ use kafka_protocol::messages::create_topics_request::*;
 use kafka_protocol::messages::delete_topics_request::*;
 use kafka_protocol::messages::describe_configs_request::*;
 use kafka_protocol::messages::fetch_request::*;
+use kafka_protocol::messages::join_group_request::*;
+use kafka_protocol::messages::leave_group_request::*;
 use kafka_protocol::messages::list_offsets_request::*;
 use kafka_protocol::messages::metadata_request::*;
+use kafka_protocol::messages::offset_commit_request::*;
+use kafka_protocol::messages::offset_fetch_request::*;
 use kafka_protocol::messages::produce_request::*;
+use kafka_protocol::messages::sync_group_request::*;
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::{Decodable as _, Encodable as _, StrBytes};
 use proptest::prelude::*;
@@ -214,8 +219,170 @@ fn describe_configs(s: &mut Source<'_>, version: i16) -> RequestKind {
         .into()
 }
 
+fn group(s: &mut Source<'_>) -> GroupId {
+    GroupId(s.text())
+}
+
+fn join_group(s: &mut Source<'_>, version: i16) -> RequestKind {
+    let tagged = version >= 6;
+    let protocol = |s: &mut Source<'_>| {
+        JoinGroupRequestProtocol::default()
+            .with_name(s.text())
+            .with_metadata(Bytes::from(vec![2; s.byte() as usize]))
+            .with_unknown_tagged_fields(s.tags(tagged))
+    };
+    let mut request = JoinGroupRequest::default()
+        .with_group_id(group(s))
+        .with_member_id(s.text())
+        .with_protocol_type(s.text())
+        .with_protocols(s.many(protocol))
+        .with_unknown_tagged_fields(s.tags(tagged));
+    if version >= 1 {
+        request.rebalance_timeout_ms = s.int();
+    }
+    if version >= 5 {
+        request.group_instance_id = s.some(Source::text);
+    }
+    if version >= 8 {
+        request.reason = s.some(Source::text);
+    }
+    request.into()
+}
+
+fn sync_group(s: &mut Source<'_>, version: i16) -> RequestKind {
+    let tagged = version >= 4;
+    let assignment = |s: &mut Source<'_>| {
+        SyncGroupRequestAssignment::default()
+            .with_member_id(s.text())
+            .with_assignment(Bytes::from(vec![3; s.byte() as usize]))
+            .with_unknown_tagged_fields(s.tags(tagged))
+    };
+    let mut request = SyncGroupRequest::default()
+        .with_group_id(group(s))
+        .with_member_id(s.text())
+        .with_assignments(s.many(assignment))
+        .with_unknown_tagged_fields(s.tags(tagged));
+    if version >= 3 {
+        request.group_instance_id = s.some(Source::text);
+    }
+    if version >= 5 {
+        request.protocol_type = s.some(Source::text);
+        request.protocol_name = s.some(Source::text);
+    }
+    request.into()
+}
+
+fn heartbeat(s: &mut Source<'_>, version: i16) -> RequestKind {
+    let request = HeartbeatRequest::default()
+        .with_group_id(group(s))
+        .with_member_id(s.text())
+        .with_unknown_tagged_fields(s.tags(version >= 4));
+    match version >= 3 {
+        true => request.with_group_instance_id(s.some(Source::text)).into(),
+        false => request.into(),
+    }
+}
+
+fn leave_group(s: &mut Source<'_>, version: i16) -> RequestKind {
+    let request = LeaveGroupRequest::default().with_group_id(group(s));
+    if version < 3 {
+        return request.with_member_id(s.text()).into();
+    }
+    let member = |s: &mut Source<'_>| {
+        let member = MemberIdentity::default()
+            .with_member_id(s.text())
+            .with_group_instance_id(s.some(Source::text))
+            .with_unknown_tagged_fields(s.tags(version >= 4));
+        if version >= 5 { member.with_reason(s.some(Source::text)) } else { member }
+    };
+    request.with_members(s.many(member)).with_unknown_tagged_fields(s.tags(version >= 4)).into()
+}
+
+fn offset_commit(s: &mut Source<'_>, version: i16) -> RequestKind {
+    let tagged = version >= 8;
+    let partition = |s: &mut Source<'_>| {
+        let partition = OffsetCommitRequestPartition::default()
+            .with_partition_index(s.int())
+            .with_committed_metadata(s.some(Source::text))
+            .with_unknown_tagged_fields(s.tags(tagged));
+        if version >= 6 { partition.with_committed_leader_epoch(s.int()) } else { partition }
+    };
+    let topic = |s: &mut Source<'_>| {
+        OffsetCommitRequestTopic::default()
+            .with_name(s.name())
+            .with_partitions(s.many(partition))
+            .with_unknown_tagged_fields(s.tags(tagged))
+    };
+    let mut request = OffsetCommitRequest::default()
+        .with_group_id(group(s))
+        .with_member_id(s.text())
+        .with_topics(s.many(topic))
+        .with_unknown_tagged_fields(s.tags(tagged));
+    if version <= 4 {
+        request.retention_time_ms = i64::from(s.int());
+    }
+    if version >= 7 {
+        request.group_instance_id = s.some(Source::text);
+    }
+    request.into()
+}
+
+fn offset_fetch(s: &mut Source<'_>, version: i16) -> RequestKind {
+    let tagged = version >= 6;
+    if version >= 8 {
+        let topic = |s: &mut Source<'_>| {
+            OffsetFetchRequestTopics::default()
+                .with_name(s.name())
+                .with_partition_indexes(s.many(Source::int))
+                .with_unknown_tagged_fields(s.tags(tagged))
+        };
+        let group = |s: &mut Source<'_>| {
+            OffsetFetchRequestGroup::default()
+                .with_group_id(group(s))
+                .with_topics(s.some(|s| s.many(topic)))
+                .with_unknown_tagged_fields(s.tags(tagged))
+        };
+        return OffsetFetchRequest::default().with_groups(s.many(group)).into();
+    }
+    let topic = |s: &mut Source<'_>| {
+        OffsetFetchRequestTopic::default()
+            .with_name(s.name())
+            .with_partition_indexes(s.many(Source::int))
+            .with_unknown_tagged_fields(s.tags(tagged))
+    };
+    let topics = s.many(topic);
+    OffsetFetchRequest::default()
+        .with_group_id(group(s))
+        .with_topics(if version >= 2 { s.some(|_| topics) } else { Some(topics) })
+        .with_require_stable(version >= 7 && s.flag())
+        .with_unknown_tagged_fields(s.tags(tagged))
+        .into()
+}
+
 fn request(key: ApiKey, s: &mut Source<'_>, version: i16) -> RequestKind {
     match key {
+        ApiKey::JoinGroup => join_group(s, version),
+        ApiKey::SyncGroup => sync_group(s, version),
+        ApiKey::Heartbeat => heartbeat(s, version),
+        ApiKey::LeaveGroup => leave_group(s, version),
+        ApiKey::OffsetCommit => offset_commit(s, version),
+        ApiKey::OffsetFetch => offset_fetch(s, version),
+        ApiKey::DescribeGroups => DescribeGroupsRequest::default()
+            .with_groups(s.many(group))
+            .with_include_authorized_operations(version >= 3 && s.flag())
+            .with_unknown_tagged_fields(s.tags(version >= 5))
+            .into(),
+        ApiKey::ListGroups if version < 4 => ListGroupsRequest::default()
+            .with_unknown_tagged_fields(s.tags(version >= 3))
+            .into(),
+        ApiKey::ListGroups => ListGroupsRequest::default()
+            .with_states_filter(s.many(Source::text))
+            .with_unknown_tagged_fields(s.tags(true))
+            .into(),
+        ApiKey::DeleteGroups => DeleteGroupsRequest::default()
+            .with_groups_names(s.many(group))
+            .with_unknown_tagged_fields(s.tags(version >= 2))
+            .into(),
         ApiKey::Produce => produce(s, version),
         ApiKey::Fetch => fetch(s, version),
         ApiKey::ListOffsets => list_offsets(s, version),

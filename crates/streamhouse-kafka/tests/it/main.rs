@@ -5,6 +5,8 @@
 mod bad_input;
 mod clients;
 mod connection;
+mod group_wire;
+mod groups;
 mod hot_path;
 mod ledger;
 mod memory;

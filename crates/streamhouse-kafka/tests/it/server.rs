@@ -4,7 +4,7 @@ use crate::wire::Wire;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use streamhouse_kafka::{Broker, BrokerConfig, KafkaError, serve};
+use streamhouse_kafka::{Broker, BrokerConfig, GroupTable, KafkaError, serve};
 use streamhouse_metadata::{MetadataStore, SqliteStore};
 use streamhouse_observability::instruments::Instruments;
 use streamhouse_observability::spans::Requests;
@@ -25,6 +25,7 @@ pub struct Server {
     pub seen: Seen,
     pub faults: Faults,
     pub metadata: Arc<dyn MetadataStore>,
+    pub groups: GroupTable,
     pub shutdown: CancellationToken,
     pub serving: JoinHandle<Result<(), KafkaError>>,
 }
@@ -80,11 +81,12 @@ impl Server {
         );
         let reader = Reader::new(partitions, cache, store, metadata.clone());
         let broker = Broker::new(config, metadata.clone(), writer, reader, &instruments, requests);
+        let groups = broker.groups();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let serving = tokio::spawn(serve(listener, Arc::new(broker), shutdown.clone()));
-        Self { addr, seen, faults, metadata, shutdown, serving }
+        Self { addr, seen, faults, metadata, groups, shutdown, serving }
     }
 
     /// A connection of raw frames.
@@ -112,7 +114,12 @@ impl Server {
 
     /// Waits until a gauge is `wanted`.
     pub async fn gauge(&self, name: &str, wanted: f64) {
-        eventually(name, || (self.seen.value(name, &[]) == Some(wanted)).then_some(())).await;
+        self.gauge_of(name, &[], wanted).await;
+    }
+
+    /// Waits until a gauge's series with these labels is `wanted`.
+    pub async fn gauge_of(&self, name: &str, labels: &[(&str, &str)], wanted: f64) {
+        eventually(name, || (self.seen.value(name, labels) == Some(wanted)).then_some(())).await;
     }
 }
 

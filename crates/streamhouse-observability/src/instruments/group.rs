@@ -21,7 +21,7 @@ crate::instruments! {
 }
 
 /// A group's handles, bound when this agent takes the group.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct GroupCells {
     /// Members.
     pub members: GaugeCell,

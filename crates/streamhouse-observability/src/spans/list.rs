@@ -4,7 +4,7 @@
 
 use super::{LINKS, forced, ids};
 use crate::declare::ClosedLabel;
-use crate::labels::{MetadataOperation, Operation};
+use crate::labels::{Api, MetadataOperation, Operation};
 use opentelemetry::Context;
 use opentelemetry::trace::{SpanContext, TraceContextExt, TraceFlags, TraceState};
 use std::cell::Cell;
@@ -77,6 +77,13 @@ pub const SPANS: &[SpanRow] = &[
         ],
     },
     SpanRow {
+        name: "group_request",
+        kind: "server",
+        help: "A request about a consumer group, from arrival to answer, the wait for other members \
+               included",
+        attributes: &["messaging.system", "messaging.operation.name"],
+    },
+    SpanRow {
         name: "partition_write",
         kind: "internal",
         help: "One partition's part of a produce request, until its records are durable",
@@ -145,6 +152,21 @@ pub fn consume_request(partitions: i64) -> Span {
         messaging.operation.name = "fetch",
         messaging.operation.r#type = "receive",
         streamhouse.partitions = partitions,
+    )
+}
+
+/// A request about a consumer group, from arrival to answer; disabled outside
+/// [`Request`](super::Request).
+pub fn group_request(api: Api) -> Span {
+    if !OPENING.get() {
+        return Span::none();
+    }
+    info_span!(
+        parent: None,
+        "group_request",
+        otel.kind = "server",
+        messaging.system = "kafka",
+        messaging.operation.name = api.as_str(),
     )
 }
 

@@ -2,7 +2,7 @@ use opentelemetry::trace::{SpanContext, SpanKind, Status, TraceContextExt};
 use opentelemetry::{Context, Value};
 use opentelemetry_sdk::trace::SpanData;
 use std::time::{Duration, Instant, SystemTime};
-use streamhouse_observability::labels::{MetadataOperation, Operation};
+use streamhouse_observability::labels::{Api, MetadataOperation, Operation};
 use streamhouse_observability::spans::{self, Arrival, Requests, SPANS, Sampling};
 use streamhouse_observability::testing::{self, Traces};
 use tracing::{Instrument, Span};
@@ -68,6 +68,13 @@ async fn a_consume_request_is_a_server_span() {
     assert_eq!(span.name, "consume_request");
     assert_eq!(span.span_kind, SpanKind::Server);
     assert_eq!(attribute(&span, "streamhouse.partitions"), Value::I64(7));
+}
+
+#[tokio::test]
+async fn a_group_request_is_a_server_span_that_names_its_operation() {
+    let span = root(|| spans::group_request(Api::JoinGroup)).await;
+    assert_listed(&span);
+    assert_eq!(attribute(&span, "messaging.operation.name"), Value::from("join_group"));
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ mod rebalance;
 mod tests;
 
 pub(crate) use events::{
-    Answer, Claim, Effect, Event, Join, Joined, JoinedMember, Synced, Syncing, Ticket,
+    Answer, Claim, Effect, Event, Join, Joined, JoinedMember, Syncing, Ticket,
 };
 pub(crate) use members::{Member, Protocol};
 
@@ -131,6 +131,11 @@ impl Group {
         self.state
     }
 
+    /// The generation that is stored and known to the members.
+    pub fn generation(&self) -> i32 {
+        self.generation
+    }
+
     /// What the members are.
     pub fn protocol_type(&self) -> &Arc<str> {
         &self.protocol_type
@@ -146,9 +151,9 @@ impl Group {
         self.members.iter()
     }
 
-    /// Whether anybody is in it, or was invited.
+    /// Whether nobody is in it, nor was invited.
     pub fn is_vacant(&self) -> bool {
-        self.members.is_empty() && self.pending.is_empty() && self.storing.is_none()
+        self.members.is_empty() && self.pending.is_empty()
     }
 
     /// Bytes of what the members brought, and of the ids given out.

@@ -1,0 +1,234 @@
+//! What is stored of groups, in the order in which it happened.
+//!
+//! One task writes; whoever waits for it may be gone meanwhile. Commits that wait are stored
+//! together. An outcome that is not known is cleared up by writing the same again: both offsets and
+//! generations may be stored twice.
+
+use super::coordinator::Groups;
+use super::seat::Seat;
+use kafka_protocol::error::ResponseError as Code;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use streamhouse_metadata::{MetadataError, OffsetCommit, OffsetCommitOutcome, TopicPartition};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+
+/// How many offsets one transaction takes, beyond those of its last commit.
+const BATCH: usize = 10_000;
+/// How often something is written again whose outcome is not known, or that nothing was changed by.
+const ATTEMPTS: u32 = 10;
+/// The pause before it is written again.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What a commit comes to: the partitions that do not exist.
+pub(crate) type Committed = Result<BTreeSet<TopicPartition>, Code>;
+
+/// What is to be stored.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// A generation begins.
+    Generation { seat: Arc<Seat>, generation: i32, protocol_type: Arc<str>, members: usize },
+    /// Offsets are committed.
+    Commit {
+        seat: Arc<Seat>,
+        commit: OffsetCommit,
+        answer: oneshot::Sender<Committed>,
+        /// Keeps what waits within bounds.
+        _place: OwnedSemaphorePermit,
+    },
+    /// A group is deleted.
+    Delete { seat: Arc<Seat>, answer: oneshot::Sender<Option<Code>> },
+}
+
+/// Where jobs are put.
+#[derive(Debug)]
+pub(super) struct Lane(mpsc::UnboundedSender<Job>);
+
+impl Lane {
+    pub fn new() -> (Self, mpsc::UnboundedReceiver<Job>) {
+        let (sender, jobs) = mpsc::unbounded_channel();
+        (Self(sender), jobs)
+    }
+
+    /// Puts a job behind all others. Bounded: a group has one generation under way, and a commit
+    /// its place.
+    pub fn send(&self, job: Job) {
+        let _ = self.0.send(job); // at the end of the process nobody writes any more
+    }
+}
+
+/// Stores what comes, for ever.
+pub(super) async fn run(groups: Groups, mut jobs: mpsc::UnboundedReceiver<Job>) {
+    let mut next = jobs.recv().await;
+    while let Some(job) = next.take() {
+        match job {
+            Job::Generation { seat, generation, protocol_type, members } => {
+                begin(&groups, &seat, generation, &protocol_type, members).await;
+            }
+            Job::Delete { seat, answer } => delete(&groups, &seat, answer).await,
+            Job::Commit { .. } => {
+                let mut waiting = Waiting::default();
+                waiting.add(job);
+                // Everything that waits, up to what is no commit.
+                while waiting.offsets < BATCH
+                    && let Ok(job) = jobs.try_recv()
+                {
+                    if let Some(other) = waiting.add(job) {
+                        next = Some(other);
+                        break;
+                    }
+                }
+                commit(&groups, waiting).await;
+            }
+        }
+        if next.is_none() {
+            next = jobs.recv().await;
+        }
+    }
+}
+
+/// Commits that are stored together.
+#[derive(Default)]
+struct Waiting {
+    commits: Vec<OffsetCommit>,
+    askers: Vec<(Arc<Seat>, oneshot::Sender<Committed>, OwnedSemaphorePermit)>,
+    offsets: usize,
+}
+
+impl Waiting {
+    /// Takes a commit; gives back what is none.
+    fn add(&mut self, job: Job) -> Option<Job> {
+        match job {
+            Job::Commit { seat, commit, answer, _place } => {
+                self.offsets += commit.offsets.len();
+                self.commits.push(commit);
+                self.askers.push((seat, answer, _place));
+                None
+            }
+            other => Some(other),
+        }
+    }
+}
+
+/// Does something until its outcome is known, or nothing more can be hoped for.
+async fn insist<T, F: Future<Output = Result<T, MetadataError>>>(
+    mut attempt: impl FnMut() -> F,
+) -> Result<T, MetadataError> {
+    let mut attempts = 0;
+    loop {
+        let outcome = attempt().await;
+        attempts += 1;
+        match outcome {
+            Err(MetadataError::Unavailable(_) | MetadataError::InDoubt(_))
+                if attempts < ATTEMPTS => {}
+            outcome => return outcome,
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn begin(
+    groups: &Groups,
+    seat: &Arc<Seat>,
+    generation: i32,
+    protocol_type: &str,
+    members: usize,
+) {
+    let (store, name, epoch) = (groups.store(), &seat.name, seat.epoch);
+    let stored =
+        insist(|| store.begin_generation(name, epoch, generation, protocol_type, members)).await;
+    match stored {
+        Ok(true) => seat.stored(groups.hall(), generation),
+        Ok(false) => groups.lose(seat, Code::NotCoordinator),
+        Err(error) => {
+            tracing::warn!(group = &**name, generation, %error, "a generation was not stored");
+            groups.lose(seat, of_failure(&error));
+        }
+    }
+}
+
+async fn commit(groups: &Groups, waiting: Waiting) {
+    let Waiting { commits, askers, .. } = waiting;
+    let outcomes = insist(|| groups.store().commit_offsets(&commits)).await;
+    let outcomes = match outcomes {
+        Ok(outcomes) => outcomes,
+        Err(error) => {
+            tracing::warn!(commits = commits.len(), %error, "offsets were not committed");
+            for (seat, answer, _) in askers {
+                // What is stored now is not known: it is read again when the group is taken again.
+                if matches!(error, MetadataError::InDoubt(_)) {
+                    groups.lose(&seat, Code::NotCoordinator);
+                }
+                let _ = answer.send(Err(of_failure(&error)));
+            }
+            return;
+        }
+    };
+    let mut outcomes = outcomes.into_iter();
+    for ((seat, answer, _), commit) in askers.into_iter().zip(commits) {
+        let told = match outcomes.next() {
+            Some(OffsetCommitOutcome::Committed { committed_ms, unknown }) => {
+                Ok(committed(&seat, commit, committed_ms, unknown))
+            }
+            Some(OffsetCommitOutcome::StaleGeneration) => Err(Code::IllegalGeneration),
+            Some(OffsetCommitOutcome::NotOwner) | None => {
+                groups.lose(&seat, Code::NotCoordinator);
+                Err(Code::NotCoordinator)
+            }
+        };
+        let _ = answer.send(told);
+    }
+}
+
+/// Shows what is stored.
+fn committed(
+    seat: &Seat,
+    commit: OffsetCommit,
+    committed_ms: i64,
+    unknown: Vec<TopicPartition>,
+) -> BTreeSet<TopicPartition> {
+    let unknown: BTreeSet<_> = unknown.into_iter().collect();
+    let mut stored = 0;
+    seat.view.change(|facts| {
+        for (at, mut offset) in commit.offsets {
+            if !unknown.contains(&at) {
+                offset.committed_ms = committed_ms;
+                facts.offsets.insert(at, offset);
+                stored += 1;
+            }
+        }
+        facts.committed_ms = Some(committed_ms);
+    });
+    seat.cells.commits.add(stored);
+    unknown
+}
+
+async fn delete(groups: &Groups, seat: &Arc<Seat>, answer: oneshot::Sender<Option<Code>>) {
+    let deleted = insist(|| groups.store().delete_group(&seat.name, seat.epoch)).await;
+    let code = match deleted {
+        Ok(true) => {
+            tracing::info!(group = &*seat.name, "group deleted");
+            groups.forget(seat);
+            None
+        }
+        Ok(false) => {
+            groups.lose(seat, Code::NotCoordinator);
+            Some(Code::NotCoordinator)
+        }
+        Err(error) => {
+            tracing::warn!(group = &*seat.name, %error, "a group was not deleted");
+            seat.keep();
+            Some(of_failure(&error))
+        }
+    };
+    let _ = answer.send(code);
+}
+
+/// What clients are told of a store that fails: to find the coordinator again, after a while.
+fn of_failure(error: &MetadataError) -> Code {
+    match error {
+        MetadataError::Unavailable(_) => Code::CoordinatorNotAvailable,
+        MetadataError::Refused(_) | MetadataError::Corrupt(_) => Code::UnknownServerError,
+        _ => Code::NotCoordinator,
+    }
+}

@@ -1,0 +1,308 @@
+//! One group that this agent coordinates: its state machine, those who wait for it, its series.
+
+use super::lane::{Job, Lane};
+use super::state::{Answer, Effect, Event, Group, Limits, Ticket};
+use super::subscription;
+use super::table::{GroupFacts, GroupView};
+use super::deadlines::Deadlines;
+use bytes::Bytes;
+use kafka_protocol::error::ResponseError as Code;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use streamhouse_metadata::StoredGroup;
+use streamhouse_observability::declare::{ClosedLabel as _, HistogramCell, PerValue};
+use streamhouse_observability::instruments::GroupCells;
+use streamhouse_observability::labels::{GroupState, RebalanceReason};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+/// What all seats share.
+#[derive(Debug)]
+pub(super) struct Hall {
+    pub lane: Lane,
+    pub deadlines: Deadlines,
+    /// Bytes of what all members brought.
+    pub memory: AtomicUsize,
+    pub memory_limit: usize,
+    pub durations: PerValue<RebalanceReason, HistogramCell>,
+}
+
+/// A group that was taken.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub name: Arc<str>,
+    /// The owner epoch that taking it gave.
+    pub epoch: i64,
+    /// What others may see of it.
+    pub view: Arc<GroupView>,
+    pub cells: GroupCells,
+    live: Mutex<Live>,
+}
+
+#[derive(Debug)]
+struct Live {
+    group: Group,
+    waiting: HashMap<Ticket, oneshot::Sender<Answer>>,
+    tickets: Ticket,
+    /// Why nobody is answered here any more.
+    over: Option<Code>,
+    /// Whether the store is being asked to delete it.
+    deleting: bool,
+    wake: Option<Instant>,
+    /// What the series and the view show.
+    shown: (GroupState, usize),
+    bytes: usize,
+}
+
+/// A group, as it is described to those who ask.
+#[derive(Debug)]
+pub(crate) struct Described {
+    pub state: GroupState,
+    pub protocol_type: Arc<str>,
+    pub protocol: Arc<str>,
+    pub members: Vec<DescribedMember>,
+}
+
+/// A member, as it is described.
+#[derive(Debug)]
+pub(crate) struct DescribedMember {
+    pub id: Arc<str>,
+    pub instance: Option<Arc<str>>,
+    pub client: Arc<str>,
+    pub host: Arc<str>,
+    pub metadata: Bytes,
+    pub assignment: Bytes,
+}
+
+impl Seat {
+    pub fn new(stored: StoredGroup, limits: Limits, facts: GroupFacts, cells: GroupCells) -> Self {
+        let group = Group::new(limits, stored.generation, stored.protocol_type.as_str().into());
+        cells.state.of(GroupState::Empty).set(1);
+        Self {
+            view: Arc::new(GroupView::new(stored.name.clone(), facts)),
+            name: stored.name,
+            epoch: stored.epoch,
+            cells,
+            live: Mutex::new(Live {
+                group,
+                waiting: HashMap::new(),
+                tickets: 0,
+                over: None,
+                deleting: false,
+                wake: None,
+                shown: (GroupState::Empty, 0),
+                bytes: 0,
+            }),
+        }
+    }
+
+    /// Lets something happen to the group, and gives out the answer's place.
+    ///
+    /// # Errors
+    /// The group is not coordinated here any more, or is being deleted.
+    pub fn ask(
+        self: &Arc<Self>,
+        hall: &Hall,
+        event: impl FnOnce(Ticket) -> Event,
+    ) -> Result<oneshot::Receiver<Answer>, Code> {
+        let mut live = self.open()?;
+        let (sender, answer) = oneshot::channel();
+        live.tickets += 1;
+        let ticket = live.tickets;
+        live.waiting.insert(ticket, sender);
+        self.step(hall, &mut live, event(ticket));
+        Ok(answer)
+    }
+
+    /// Tells the group that time has passed.
+    pub fn tick(self: &Arc<Self>, hall: &Hall) {
+        let mut live = self.lock();
+        live.wake = None;
+        if live.over.is_none() {
+            self.step(hall, &mut live, Event::Tick);
+        }
+    }
+
+    /// Tells the group that a generation is stored.
+    pub fn stored(self: &Arc<Self>, hall: &Hall, generation: i32) {
+        let mut live = self.lock();
+        if live.over.is_none() {
+            self.step(hall, &mut live, Event::Stored(generation));
+        }
+    }
+
+    /// Lets a commit into the lane if whoever asks may commit; what is before it in the lane was
+    /// before it in the group.
+    ///
+    /// # Errors
+    /// What to answer.
+    pub fn commit(
+        self: &Arc<Self>,
+        hall: &Hall,
+        claim: &super::state::Claim,
+        job: impl FnOnce(Option<i32>) -> Job,
+    ) -> Result<(), Code> {
+        let mut live = self.open()?;
+        let generation = live.group.committable(Instant::now(), claim)?;
+        hall.lane.send(job(generation));
+        self.schedule(hall, &mut live);
+        Ok(())
+    }
+
+    /// Asks the lane to delete the group, unless there is somebody in it.
+    ///
+    /// # Errors
+    /// What to answer.
+    pub fn delete(self: &Arc<Self>, hall: &Hall, job: Job) -> Result<(), Code> {
+        let mut live = self.open()?;
+        if !live.group.is_vacant() {
+            return Err(Code::NonEmptyGroup);
+        }
+        live.deleting = true;
+        hall.lane.send(job);
+        Ok(())
+    }
+
+    /// The store did not delete it.
+    pub fn keep(&self) {
+        self.lock().deleting = false;
+    }
+
+    /// Ends the group here; whoever waits, or still has hold of it, is answered `code`.
+    pub fn end(&self, hall: &Hall, code: Code) {
+        let mut live = self.lock();
+        if live.over.replace(code).is_some() {
+            return;
+        }
+        for effect in live.group.disband(code) {
+            live.answer(effect);
+        }
+        let bytes = std::mem::take(&mut live.bytes);
+        hall.memory.fetch_sub(bytes, Ordering::Relaxed);
+        hall.deadlines.set(&self.name, live.wake.take(), None);
+        self.cells.state.of(live.shown.0).set(0);
+        self.cells.members.set(0);
+    }
+
+    /// How the group stands now.
+    pub fn describe(&self) -> Described {
+        let live = self.lock();
+        let group = &live.group;
+        let members = group.members().map(|(id, member)| DescribedMember {
+            id: id.clone(),
+            instance: member.instance.clone(),
+            client: member.client.clone(),
+            host: member.host.clone(),
+            metadata: member.metadata(group.protocol()).cloned().unwrap_or_default(),
+            assignment: match group.state() {
+                GroupState::Stable => member.assignment.clone(),
+                _ => Bytes::new(),
+            },
+        });
+        Described {
+            state: group.state(),
+            protocol_type: group.protocol_type().clone(),
+            protocol: group.protocol().clone(),
+            members: members.collect(),
+        }
+    }
+
+    fn open(&self) -> Result<MutexGuard<'_, Live>, Code> {
+        let live = self.lock();
+        match live.over {
+            Some(code) => Err(code),
+            None if live.deleting => Err(Code::CoordinatorLoadInProgress),
+            None => Ok(live),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn step(self: &Arc<Self>, hall: &Hall, live: &mut Live, event: Event) {
+        for effect in live.group.step(Instant::now(), event) {
+            match effect {
+                Effect::Store { generation, members } => hall.lane.send(Job::Generation {
+                    seat: self.clone(),
+                    generation,
+                    protocol_type: live.group.protocol_type().clone(),
+                    members,
+                }),
+                Effect::Stable { reason, took } => self.is_stable(hall, live, reason, took),
+                answer @ Effect::Answer(..) => live.answer(answer),
+            }
+        }
+        let bytes = live.group.bytes();
+        hall.memory.fetch_add(bytes, Ordering::Relaxed);
+        hall.memory.fetch_sub(std::mem::replace(&mut live.bytes, bytes), Ordering::Relaxed);
+        self.schedule(hall, live);
+        self.show(live);
+    }
+
+    fn schedule(&self, hall: &Hall, live: &mut Live) {
+        let wake = live.group.wake();
+        if wake != live.wake {
+            hall.deadlines.set(&self.name, live.wake, wake);
+            live.wake = wake;
+        }
+    }
+
+    fn is_stable(&self, hall: &Hall, live: &Live, reason: RebalanceReason, took: Duration) {
+        self.cells.rebalances.of(reason).add(1);
+        hall.durations.of(reason).record(took.as_secs_f64());
+        tracing::info!(
+            group = &*self.name,
+            generation = live.group.generation(),
+            members = live.group.members().len(),
+            reason = reason.as_str(),
+            ?took,
+            "a group's partitions are shared out"
+        );
+        let subscribed = subscribed(&live.group);
+        self.view.change(|facts| facts.subscribed = subscribed);
+    }
+
+    /// Brings series and view to where the group stands.
+    fn show(&self, live: &mut Live) {
+        let now @ (state, members) = (live.group.state(), live.group.members().len());
+        let (was, had) = std::mem::replace(&mut live.shown, now);
+        if (was, had) == now {
+            return;
+        }
+        if was != state {
+            self.cells.state.of(was).set(0);
+            self.cells.state.of(state).set(1);
+        }
+        self.cells.members.set(i64::try_from(members).unwrap_or(i64::MAX));
+        self.view.change(|facts| {
+            facts.state = state;
+            facts.members = members;
+            facts.protocol_type = live.group.protocol_type().clone();
+            if members == 0 {
+                facts.subscribed = None;
+            }
+        });
+    }
+}
+
+impl Live {
+    fn answer(&mut self, effect: Effect) {
+        if let Effect::Answer(ticket, answer) = effect
+            && let Some(waiting) = self.waiting.remove(&ticket)
+        {
+            let _ = waiting.send(answer); // whoever asked may be gone
+        }
+    }
+}
+
+/// The topics that any member subscribes to, if all of them are consumers.
+fn subscribed(group: &Group) -> Option<Vec<Arc<str>>> {
+    let mut all = BTreeSet::new();
+    for (_, member) in group.members() {
+        all.extend(subscription::topics(member.metadata(group.protocol())?)?);
+    }
+    Some(all.into_iter().map(Into::into).collect())
+}

@@ -1,0 +1,141 @@
+//! OffsetFetch: how far groups have consumed.
+
+use super::text;
+use crate::broker::Broker;
+use crate::groups::is_legal;
+use crate::reply::Reply;
+use kafka_protocol::error::ResponseError as Code;
+use kafka_protocol::messages::offset_fetch_response::{
+    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
+    OffsetFetchResponseTopic, OffsetFetchResponseTopics,
+};
+use kafka_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse, TopicName};
+use std::collections::BTreeMap;
+use streamhouse_metadata::{CommittedOffset, TopicPartition};
+
+/// The first version whose answer has an error for the whole group.
+const WITH_ERROR: i16 = 2;
+/// The first version whose answer has the epoch that the consumer named.
+const WITH_EPOCH: i16 = 5;
+/// The first version that asks for several groups.
+const BATCHED: i16 = 8;
+
+/// Topics and partitions that are asked for; `None`: all that the group has committed.
+type Wanted = Option<Vec<(TopicName, Vec<i32>)>>;
+/// A topic with its partitions; no offset where the group has committed none.
+type Found = Vec<(TopicName, Vec<(i32, Option<CommittedOffset>)>)>;
+
+pub(crate) async fn handle(broker: &Broker, request: OffsetFetchRequest, version: i16) -> Reply {
+    if version >= BATCHED {
+        let mut groups = Vec::with_capacity(request.groups.len());
+        let mut failed = false;
+        for asked in request.groups {
+            let topics = asked.topics.map(|topics| {
+                topics.into_iter().map(|it| (it.name, it.partition_indexes)).collect()
+            });
+            let found = find(broker, &asked.group_id, topics).await;
+            failed |= found.is_err();
+            let group = OffsetFetchResponseGroup::default().with_group_id(asked.group_id);
+            groups.push(match found {
+                Ok(found) => group.with_topics(found.into_iter().map(topic).collect()),
+                Err(code) => group.with_error_code(code.code()),
+            });
+        }
+        return Reply::new(OffsetFetchResponse::default().with_groups(groups), failed);
+    }
+    let topics: Wanted = request
+        .topics
+        .map(|topics| topics.into_iter().map(|it| (it.name, it.partition_indexes)).collect());
+    let asked = topics.clone().unwrap_or_default();
+    let response = OffsetFetchResponse::default();
+    match find(broker, &request.group_id, topics).await {
+        Ok(found) => {
+            let old = |it| old_topic(it, 0, version);
+            Reply::new(response.with_topics(found.into_iter().map(old).collect()), false)
+        }
+        Err(code) if version >= WITH_ERROR => {
+            Reply::new(response.with_error_code(code.code()), true)
+        }
+        Err(code) => {
+            let failed = asked.into_iter().map(|(name, partitions)| {
+                let none = partitions.into_iter().map(|partition| (partition, None)).collect();
+                old_topic((name, none), code.code(), version)
+            });
+            Reply::new(response.with_topics(failed.collect()), true)
+        }
+    }
+}
+
+async fn find(broker: &Broker, group: &str, wanted: Wanted) -> Result<Found, Code> {
+    if !is_legal(group) {
+        return Err(Code::InvalidGroupId);
+    }
+    let Some(wanted) = wanted else {
+        let all = broker.groups.offsets(group, Clone::clone).await?;
+        return Ok(by_topic(broker, all.unwrap_or_default()));
+    };
+    let place = |name: &TopicName, partition| broker.topics.get(name)?.partition(partition);
+    let pick = |offsets: &BTreeMap<TopicPartition, CommittedOffset>| {
+        let of = |name: &TopicName, partition| offsets.get(&place(name, partition)?).cloned();
+        let topic = |(name, partitions): &(TopicName, Vec<i32>)| {
+            let each = partitions.iter().map(|it| (*it, of(name, *it))).collect();
+            (name.clone(), each)
+        };
+        wanted.iter().map(topic).collect::<Found>()
+    };
+    match broker.groups.offsets(group, &pick).await? {
+        Some(found) => Ok(found),
+        None => Ok(pick(&BTreeMap::new())),
+    }
+}
+
+fn by_topic(broker: &Broker, all: BTreeMap<TopicPartition, CommittedOffset>) -> Found {
+    let mut found: Found = Vec::new();
+    let mut last = None;
+    for (at, offset) in all {
+        // A deleted topic has no name, and nothing that could be asked of it.
+        let Some(open) = broker.topics.get_by_id(at.topic) else { continue };
+        if last != Some(at.topic) {
+            found.push((TopicName(text(open.name())), Vec::new()));
+            last = Some(at.topic);
+        }
+        if let Some((_, partitions)) = found.last_mut() {
+            partitions.push((at.partition, Some(offset)));
+        }
+    }
+    found
+}
+
+fn topic((name, partitions): (TopicName, Vec<(i32, Option<CommittedOffset>)>)) -> OffsetFetchResponseTopics {
+    let partitions = partitions.into_iter().map(|(index, offset)| {
+        let part = OffsetFetchResponsePartitions::default().with_partition_index(index);
+        match offset {
+            Some(offset) => part
+                .with_committed_offset(offset.offset)
+                .with_committed_leader_epoch(offset.leader_epoch)
+                .with_metadata(Some(text(&*offset.metadata))),
+            None => part.with_committed_offset(-1).with_metadata(Some(text(""))),
+        }
+    });
+    OffsetFetchResponseTopics::default().with_name(name).with_partitions(partitions.collect())
+}
+
+fn old_topic(
+    (name, partitions): (TopicName, Vec<(i32, Option<CommittedOffset>)>),
+    code: i16,
+    version: i16,
+) -> OffsetFetchResponseTopic {
+    let partitions = partitions.into_iter().map(|(index, offset)| {
+        let part = OffsetFetchResponsePartition::default()
+            .with_partition_index(index)
+            .with_error_code(code);
+        match offset {
+            Some(offset) => part
+                .with_committed_offset(offset.offset)
+                .with_committed_leader_epoch(if version >= WITH_EPOCH { offset.leader_epoch } else { -1 })
+                .with_metadata(Some(text(&*offset.metadata))),
+            None => part.with_committed_offset(-1).with_metadata(Some(text(""))),
+        }
+    });
+    OffsetFetchResponseTopic::default().with_name(name).with_partitions(partitions.collect())
+}
