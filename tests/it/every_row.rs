@@ -2,7 +2,15 @@
 
 use crate::clients::{create_topic, flush, producer, read_all, send};
 use crate::store_faults::launch;
-use kafka_protocol::messages::{FetchRequest, ProduceRequest};
+use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
+use kafka_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::{
+    FetchRequest, GroupId, JoinGroupRequest, OffsetCommitRequest, ProduceRequest, SyncGroupRequest,
+    TopicName,
+};
+use kafka_protocol::protocol::StrBytes;
 use rand::RngExt;
 use std::collections::{BTreeMap, BTreeSet};
 use streamhouse_observability::declare::{Kind, Row};
@@ -78,6 +86,7 @@ fn load(server: &Server, moved: &mut Moved) {
     }
     flush(&producer);
     read_all(server.kafka, "orders", 2);
+    consume_in_a_group(server, moved);
     let mut raw = Connection::open(server.kafka).expect("a connection");
     let good = batch(&[vec![0; 10]], kafka_protocol::records::Compression::None, None);
     raw.call::<ProduceRequest>(9, &produce("no/such/topic", 0, good.clone(), -1)).expect("answer");
@@ -86,6 +95,35 @@ fn load(server: &Server, moved: &mut Moved) {
     raw.send::<ProduceRequest>(9, &produce("orders", 0, good, -1)).expect("sent");
     moved.note(&server.scrape());
     raw.receive::<ProduceRequest>(9).expect("an answer");
+    moved.note(&server.scrape());
+}
+
+/// A group of one member, which commits an offset.
+fn consume_in_a_group(server: &Server, moved: &mut Moved) {
+    let text = |text: &str| StrBytes::from_string(text.to_owned());
+    let mut raw = Connection::open(server.kafka).expect("a connection");
+    let join = JoinGroupRequest::default()
+        .with_group_id(GroupId(text("billing")))
+        .with_session_timeout_ms(60_000)
+        .with_rebalance_timeout_ms(60_000)
+        .with_protocol_type(text("consumer"))
+        .with_protocols(vec![JoinGroupRequestProtocol::default().with_name(text("range"))]);
+    let joined = raw.call::<JoinGroupRequest>(3, &join).expect("an answer");
+    let sync = SyncGroupRequest::default()
+        .with_group_id(join.group_id.clone())
+        .with_member_id(joined.member_id.clone())
+        .with_generation_id(joined.generation_id);
+    assert_eq!(raw.call::<SyncGroupRequest>(2, &sync).expect("an answer").error_code, 0);
+    let topic = OffsetCommitRequestTopic::default()
+        .with_name(TopicName(text("orders")))
+        .with_partitions(vec![OffsetCommitRequestPartition::default().with_committed_offset(1)]);
+    let commit = OffsetCommitRequest::default()
+        .with_group_id(join.group_id)
+        .with_member_id(joined.member_id)
+        .with_generation_id_or_member_epoch(joined.generation_id)
+        .with_topics(vec![topic]);
+    let committed = raw.call::<OffsetCommitRequest>(5, &commit).expect("an answer");
+    assert_eq!(committed.topics[0].partitions[0].error_code, 0);
     moved.note(&server.scrape());
 }
 

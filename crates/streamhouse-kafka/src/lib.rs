@@ -5,7 +5,7 @@
 //!
 //! Invariant: no frame is decoded before it was walked. Invariant: what a client can make the
 //! process hold is bounded by [`BrokerConfig`]. Invariant: an acknowledged batch went through the
-//! writer pool, whatever `acks` says.
+//! writer pool, whatever `acks` says. Invariant: what a group's member is told was stored before.
 mod api; //        which APIs and versions there are
 mod attempt; //    what a request leaves in the metrics
 mod broker; //     what every request needs

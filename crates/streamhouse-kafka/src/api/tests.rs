@@ -372,9 +372,9 @@ fn request(key: ApiKey, s: &mut Source<'_>, version: i16) -> RequestKind {
             .with_include_authorized_operations(version >= 3 && s.flag())
             .with_unknown_tagged_fields(s.tags(version >= 5))
             .into(),
-        ApiKey::ListGroups if version < 4 => ListGroupsRequest::default()
-            .with_unknown_tagged_fields(s.tags(version >= 3))
-            .into(),
+        ApiKey::ListGroups if version < 4 => {
+            ListGroupsRequest::default().with_unknown_tagged_fields(s.tags(version >= 3)).into()
+        }
         ApiKey::ListGroups => ListGroupsRequest::default()
             .with_states_filter(s.many(Source::text))
             .with_unknown_tagged_fields(s.tags(true))

@@ -1,11 +1,11 @@
 //! The groups that this agent coordinates, and who asks for them.
 
+use super::deadlines::Deadlines;
 use super::lane::{self, Committed, Job, Lane};
 use super::seat::{Described, Hall, Seat};
 use super::state::{Answer, Claim, Event, Join, Limits, Syncing, Ticket};
 use super::table::GroupTable;
 use super::takeover::{self, Place, Wish};
-use super::deadlines::Deadlines;
 use crate::config::GroupConfig;
 use kafka_protocol::error::ResponseError as Code;
 use std::collections::{BTreeMap, HashMap};
@@ -180,7 +180,10 @@ impl Groups {
             None => {}
         }
         if slots.len() >= self.0.config.max_groups {
-            tracing::warn!(limit = self.0.config.max_groups, "a group beyond the limit was refused");
+            tracing::warn!(
+                limit = self.0.config.max_groups,
+                "a group beyond the limit was refused"
+            );
             return Err(Code::GroupMaxSizeReached);
         }
         let taken = CancellationToken::new();
@@ -353,7 +356,8 @@ impl Groups {
 
     fn remove(&self, seat: &Arc<Seat>, instead: Option<Slot>) -> bool {
         let mut slots = self.slots();
-        let is_here = matches!(slots.get(&seat.name), Some(Slot::Taken(it)) if Arc::ptr_eq(it, seat));
+        let is_here =
+            matches!(slots.get(&seat.name), Some(Slot::Taken(it)) if Arc::ptr_eq(it, seat));
         if is_here {
             slots.remove(&seat.name);
             if let Some(instead) = instead {
@@ -367,9 +371,8 @@ impl Groups {
     /// Drops the offsets of topics that do not exist any more.
     pub fn prune(&self, topics: &[TopicId]) {
         for view in self.0.table.all() {
-            let concerned = view.read(|facts| {
-                facts.offsets.keys().any(|at| topics.contains(&at.topic))
-            });
+            let concerned =
+                view.read(|facts| facts.offsets.keys().any(|at| topics.contains(&at.topic)));
             if concerned {
                 view.change(|facts| facts.offsets.retain(|at, _| !topics.contains(&at.topic)));
             }

@@ -17,7 +17,6 @@ mod subscription; //      what consumers tell each other
 pub(crate) mod table; //  what this agent knows of its groups, for whoever looks at them
 mod takeover; //          taking groups from the store, and giving them up
 
-
 pub(crate) use coordinator::Groups;
 pub(crate) use lane::Committed;
 pub(crate) use seat::Described;

@@ -1,10 +1,10 @@
 //! One group that this agent coordinates: its state machine, those who wait for it, its series.
 
+use super::deadlines::Deadlines;
 use super::lane::{Job, Lane};
 use super::state::{Answer, Effect, Event, Group, Limits, Ticket};
 use super::subscription;
 use super::table::{GroupFacts, GroupView};
-use super::deadlines::Deadlines;
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError as Code;
 use std::collections::{BTreeSet, HashMap};

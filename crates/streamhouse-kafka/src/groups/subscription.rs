@@ -29,7 +29,9 @@ mod tests {
         let both = b"\0\x01\0\0\0\x02\0\x01a\0\x02bc\xff\xff\xff\xff";
         assert_eq!(topics(both), Some(vec!["a", "bc"]));
         assert_eq!(topics(b"\0\0\0\0\0\0"), Some(vec![]));
-        for bad in [&b""[..], b"\0\0\x7f\xff\xff\xff", b"\0\0\0\0\0\x01\0\x05a", b"\0\0\xff\xff\xff\xff"] {
+        for bad in
+            [&b""[..], b"\0\0\x7f\xff\xff\xff", b"\0\0\0\0\0\x01\0\x05a", b"\0\0\xff\xff\xff\xff"]
+        {
             assert_eq!(topics(bad), None, "{bad:?}");
         }
     }

@@ -23,7 +23,11 @@ pub(super) fn state(state: GroupState) -> &'static str {
     }
 }
 
-pub(crate) async fn handle(broker: &Broker, request: &DescribeGroupsRequest, version: i16) -> Reply {
+pub(crate) async fn handle(
+    broker: &Broker,
+    request: &DescribeGroupsRequest,
+    version: i16,
+) -> Reply {
     let mut left = broker.config.max_fetch_bytes;
     let mut seen = HashSet::new();
     let mut groups = Vec::new();
@@ -35,9 +39,9 @@ pub(crate) async fn handle(broker: &Broker, request: &DescribeGroupsRequest, ver
         groups.push(match described {
             Ok(Some(described)) => within(&mut left, name, described, version, groups.is_empty()),
             // A group that does not exist is described as dead.
-            Ok(None) => DescribedGroup::default()
-                .with_group_id(name.clone())
-                .with_group_state(text("Dead")),
+            Ok(None) => {
+                DescribedGroup::default().with_group_id(name.clone()).with_group_state(text("Dead"))
+            }
             Err(code) => refused(name, code),
         });
     }

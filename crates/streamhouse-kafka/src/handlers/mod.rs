@@ -89,7 +89,9 @@ async fn answer(broker: &Broker, version: i16, request: RequestKind) -> Reply {
         RequestKind::ApiVersions(_) => api_versions::handle(),
         RequestKind::Metadata(request) => metadata::handle(broker, request, version).await,
         RequestKind::ListOffsets(request) => list_offsets::handle(broker, request, version).await,
-        RequestKind::FindCoordinator(request) => find_coordinator::handle(broker, &request, version),
+        RequestKind::FindCoordinator(request) => {
+            find_coordinator::handle(broker, &request, version)
+        }
         RequestKind::CreateTopics(request) => create_topics::handle(broker, request, version).await,
         RequestKind::DeleteTopics(request) => delete_topics::handle(broker, request, version).await,
         RequestKind::CreatePartitions(request) => create_partitions::handle(broker, request).await,

@@ -36,7 +36,11 @@ pub(crate) async fn handle(
     reply
 }
 
-async fn commit(broker: &Broker, request: OffsetCommitRequest, queued: oneshot::Sender<()>) -> Reply {
+async fn commit(
+    broker: &Broker,
+    request: OffsetCommitRequest,
+    queued: oneshot::Sender<()>,
+) -> Reply {
     let (mut places, mut offsets) = (Vec::new(), BTreeMap::new());
     for topic in &request.topics {
         let found = broker.topics.find(&topic.name).await;

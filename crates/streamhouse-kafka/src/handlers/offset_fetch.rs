@@ -106,7 +106,9 @@ fn by_topic(broker: &Broker, all: BTreeMap<TopicPartition, CommittedOffset>) -> 
     found
 }
 
-fn topic((name, partitions): (TopicName, Vec<(i32, Option<CommittedOffset>)>)) -> OffsetFetchResponseTopics {
+fn topic(
+    (name, partitions): (TopicName, Vec<(i32, Option<CommittedOffset>)>),
+) -> OffsetFetchResponseTopics {
     let partitions = partitions.into_iter().map(|(index, offset)| {
         let part = OffsetFetchResponsePartitions::default().with_partition_index(index);
         match offset {
@@ -132,7 +134,11 @@ fn old_topic(
         match offset {
             Some(offset) => part
                 .with_committed_offset(offset.offset)
-                .with_committed_leader_epoch(if version >= WITH_EPOCH { offset.leader_epoch } else { -1 })
+                .with_committed_leader_epoch(if version >= WITH_EPOCH {
+                    offset.leader_epoch
+                } else {
+                    -1
+                })
                 .with_metadata(Some(text(&*offset.metadata))),
             None => part.with_committed_offset(-1).with_metadata(Some(text(""))),
         }

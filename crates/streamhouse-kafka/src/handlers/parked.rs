@@ -68,7 +68,8 @@ impl Parked {
     pub async fn finish(self, version: i16, reply: Reply) -> Reply {
         let (api, outcome) = (self.api, reply.outcome);
         let span = || spans::group_request(api);
-        let log = async { tracing::debug!(version, outcome = outcome.as_str(), "request answered") };
+        let log =
+            async { tracing::debug!(version, outcome = outcome.as_str(), "request answered") };
         self.request.run(span, log).await;
         self.request.finish(outcome == RequestOutcome::Error, span);
         reply

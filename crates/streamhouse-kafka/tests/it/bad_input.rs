@@ -206,7 +206,7 @@ async fn frames_that_cannot_be_requests_close_their_connection_and_are_counted()
             "malformed",
         ),
         ("an unknown API", raw(999, 0, &[]).to_vec(), "unknown", "unsupported"),
-        ("an API that is not offered", raw(11, 0, &[]).to_vec(), "unknown", "unsupported"),
+        ("an API that is not offered", raw(24, 0, &[]).to_vec(), "unknown", "unsupported"),
         ("a version too high", raw(3, 13, &[]).to_vec(), "metadata", "unsupported"),
         ("a version too low", raw(0, 2, &[]).to_vec(), "produce", "unsupported"),
         ("a negative version", raw(3, -1, &[]).to_vec(), "metadata", "unsupported"),

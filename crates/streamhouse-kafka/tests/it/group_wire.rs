@@ -35,8 +35,9 @@ pub fn subscription(topic: &str) -> Bytes {
 }
 
 pub fn join(name: &str, member: &str) -> JoinGroupRequest {
-    let protocol =
-        JoinGroupRequestProtocol::default().with_name(text("range")).with_metadata(subscription("here"));
+    let protocol = JoinGroupRequestProtocol::default()
+        .with_name(text("range"))
+        .with_metadata(subscription("here"));
     JoinGroupRequest::default()
         .with_group_id(group(name))
         .with_session_timeout_ms(10_000)
@@ -75,7 +76,12 @@ pub fn leave(name: &str, member: &str, version: i16) -> LeaveGroupRequest {
 }
 
 /// Commits `offsets` of partitions of the topic `here`.
-pub fn commit(name_: &str, member: &str, generation: i32, offsets: &[(i32, i64)]) -> OffsetCommitRequest {
+pub fn commit(
+    name_: &str,
+    member: &str,
+    generation: i32,
+    offsets: &[(i32, i64)],
+) -> OffsetCommitRequest {
     let partition = |(partition, offset): &(i32, i64)| {
         OffsetCommitRequestPartition::default()
             .with_partition_index(*partition)
@@ -108,8 +114,9 @@ pub fn offsets_of(name_: &str, all: bool, version: i16) -> OffsetFetchRequest {
             .with_topics((!all).then(|| vec![topics]));
         return request.with_groups(vec![group]);
     }
-    let topics =
-        OffsetFetchRequestTopic::default().with_name(name("here")).with_partition_indexes(vec![0, 1]);
+    let topics = OffsetFetchRequestTopic::default()
+        .with_name(name("here"))
+        .with_partition_indexes(vec![0, 1]);
     request.with_group_id(group(name_)).with_topics((!all).then(|| vec![topics]))
 }
 
@@ -249,8 +256,12 @@ async fn groups_are_served_in_every_version_from_joining_to_deletion() {
             assert_eq!(offsets_in(&answer, fetch_version), (0, vec![offsets[0]]));
         }
 
-        let describe = DescribeGroupsRequest::default()
-            .with_groups(vec![group(&name), group("nobody"), group(&name), group("<all>")]);
+        let describe = DescribeGroupsRequest::default().with_groups(vec![
+            group(&name),
+            group("nobody"),
+            group(&name),
+            group("<all>"),
+        ]);
         let answer = wire.ask(&describe, version(0, 5)).await;
         let [alive, dead, illegal] = &answer.groups[..] else { panic!("{answer:?}") };
         assert_eq!((dead.group_state.as_str(), dead.error_code), ("Dead", 0));
@@ -258,7 +269,10 @@ async fn groups_are_served_in_every_version_from_joining_to_deletion() {
         assert_eq!((alive.group_state.as_str(), alive.protocol_data.as_str()), ("Stable", "range"));
         let member = &alive.members[0];
         assert_eq!((member.member_id.as_str(), member.client_id.as_str()), (&*id, "raw"));
-        assert_eq!((member.client_host.as_str(), &member.member_assignment[..]), ("/127.0.0.1", &b"part"[..]));
+        assert_eq!(
+            (member.client_host.as_str(), &member.member_assignment[..]),
+            ("/127.0.0.1", &b"part"[..])
+        );
         assert_eq!(member.member_metadata, subscription("here"));
         assert_eq!(member.group_instance_id.is_some(), round >= 5);
 
@@ -275,7 +289,8 @@ async fn groups_are_served_in_every_version_from_joining_to_deletion() {
             assert_eq!(answer.groups.len(), 1, "the others are empty");
         }
 
-        let delete = DeleteGroupsRequest::default().with_groups_names(vec![group(&name), group("nobody")]);
+        let delete =
+            DeleteGroupsRequest::default().with_groups_names(vec![group(&name), group("nobody")]);
         let results = |answer: DeleteGroupsResponse| {
             answer.results.iter().map(|it| it.error_code).collect::<Vec<_>>()
         };
@@ -308,7 +323,8 @@ async fn errors_of_groups_are_told_in_every_version() {
         for version in 0..=9 {
             let mut request = join(name, "who");
             request.protocols.clear();
-            let wanted = if name.is_empty() { unknown } else { Code::InconsistentGroupProtocol.code() };
+            let wanted =
+                if name.is_empty() { unknown } else { Code::InconsistentGroupProtocol.code() };
             let answer = wire.ask(&request, version).await;
             assert_eq!((answer.error_code, answer.member_id.as_str()), (wanted, "who"));
         }

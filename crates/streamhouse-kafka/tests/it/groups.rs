@@ -1,6 +1,8 @@
 //! What groups promise, over raw frames.
 
-use crate::group_wire::{Member, codes, commit, eager, heartbeat, join, offsets_in, offsets_of, sync, text};
+use crate::group_wire::{
+    Member, codes, commit, eager, heartbeat, join, offsets_in, offsets_of, sync, text,
+};
 use crate::server::{PATIENCE, Server, eventually};
 use crate::versions::fetch;
 use kafka_protocol::error::ResponseError as Code;
@@ -141,7 +143,10 @@ async fn limits_of_groups_are_told() {
     for name in ["", "<other>", "<all>", &long] {
         assert_eq!(wire.ask(&join(name, ""), 3).await.error_code, code(Code::InvalidGroupId));
     }
-    assert_eq!(wire.ask(&join(&long[..255], ""), 3).await.error_code, code(Code::GroupMaxSizeReached));
+    assert_eq!(
+        wire.ask(&join(&long[..255], ""), 3).await.error_code,
+        code(Code::GroupMaxSizeReached)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -214,8 +219,7 @@ async fn the_coordinator_that_lost_a_group_drops_it_and_answers_so() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_join_that_waits_holds_no_memory_of_the_fetch_behind_it() {
-    let config =
-        BrokerConfig { max_fetch_bytes: 1 << 20, response_memory: 1 << 20, ..eager() };
+    let config = BrokerConfig { max_fetch_bytes: 1 << 20, response_memory: 1 << 20, ..eager() };
     let server = Server::with(config).await;
     let mut other = server.wire().await;
     other.topic("here").await;
@@ -270,7 +274,8 @@ async fn what_is_known_of_groups_is_shown() {
     });
     let topic = server.metadata.topics().await.unwrap()[0].id;
     server.metadata.delete_topic(topic).await.unwrap();
-    eventually("the topic's offsets to go", || view.read(|it| it.offsets.is_empty().then_some(()))).await;
+    eventually("the topic's offsets to go", || view.read(|it| it.offsets.is_empty().then_some(())))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,6 +5,7 @@
 mod bad_input;
 mod clients;
 mod connection;
+mod consumers;
 mod group_wire;
 mod groups;
 mod hot_path;

@@ -19,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 /// How long a test waits for what must happen.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+type Stores = (Arc<dyn MetadataStore>, Arc<FaultStore<MemoryStore>>, Faults);
+
 /// A running server.
 pub struct Server {
     pub addr: SocketAddr,
@@ -26,6 +28,8 @@ pub struct Server {
     pub faults: Faults,
     pub metadata: Arc<dyn MetadataStore>,
     pub groups: GroupTable,
+    store: Arc<FaultStore<MemoryStore>>,
+    config: BrokerConfig,
     pub shutdown: CancellationToken,
     pub serving: JoinHandle<Result<(), KafkaError>>,
 }
@@ -65,10 +69,29 @@ impl Server {
         requests: Requests,
         cache: u64,
     ) -> Self {
-        let (declare, seen) = in_memory();
-        let instruments = Instruments::declare(&declare);
         let faults = Faults::none();
         let store = Arc::new(FaultStore::new(MemoryStore::new(), faults.clone()));
+        Self::at("127.0.0.1:0", (metadata, store, faults), config, requests, cache).await
+    }
+
+    /// Ends it, and starts another one with the same stores at the same address.
+    pub async fn again(self) -> Self {
+        self.shutdown.cancel();
+        self.serving.await.unwrap().unwrap();
+        let stores = (self.metadata, self.store, self.faults);
+        let config = BrokerConfig { incarnation: uuid::Uuid::new_v4(), ..self.config };
+        Self::at(&self.addr.to_string(), stores, config, Requests::untraced(), 64 << 20).await
+    }
+
+    async fn at(
+        addr: &str,
+        (metadata, store, faults): Stores,
+        config: BrokerConfig,
+        requests: Requests,
+        cache: u64,
+    ) -> Self {
+        let (declare, seen) = in_memory();
+        let instruments = Instruments::declare(&declare);
         let cache = Cache::new(cache, &instruments.cache);
         let partitions = Partitions::new();
         let writer = WriterPool::start(
@@ -79,14 +102,15 @@ impl Server {
             cache.clone(),
             &instruments.segment,
         );
-        let reader = Reader::new(partitions, cache, store, metadata.clone());
-        let broker = Broker::new(config, metadata.clone(), writer, reader, &instruments, requests);
+        let reader = Reader::new(partitions, cache, store.clone(), metadata.clone());
+        let broker =
+            Broker::new(config.clone(), metadata.clone(), writer, reader, &instruments, requests);
         let groups = broker.groups();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind(addr).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let serving = tokio::spawn(serve(listener, Arc::new(broker), shutdown.clone()));
-        Self { addr, seen, faults, metadata, groups, shutdown, serving }
+        Self { addr, seen, faults, metadata, groups, store, config, shutdown, serving }
     }
 
     /// A connection of raw frames.

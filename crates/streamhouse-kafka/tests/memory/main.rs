@@ -7,8 +7,16 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use cap::Cap;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::leave_group_request::MemberIdentity;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::offset_fetch_request::{
+    OffsetFetchRequestGroup, OffsetFetchRequestTopics,
+};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::{Encodable as _, Request, StrBytes};
 use std::alloc::System;
@@ -89,7 +97,25 @@ fn frames() -> Vec<Bytes> {
     let config = CreatableTopicConfig::default().with_name(StrBytes::from_static_str("policy"));
     let topic = CreatableTopic::default().with_name(name()).with_configs(vec![config; 2]);
     let create = CreateTopicsRequest::default().with_topics(vec![topic]);
+    let text = StrBytes::from_static_str;
+    let group = || GroupId(text("group"));
+    let member = MemberIdentity::default().with_member_id(text("member"));
+    let leave = LeaveGroupRequest::default().with_group_id(group()).with_members(vec![member; 2]);
+    let part = SyncGroupRequestAssignment::default().with_member_id(text("member"));
+    let sync = SyncGroupRequest::default().with_group_id(group()).with_assignments(vec![part; 2]);
+    let partitions = vec![OffsetCommitRequestPartition::default(); 2];
+    let topic = OffsetCommitRequestTopic::default().with_name(name()).with_partitions(partitions);
+    let commit = OffsetCommitRequest::default().with_group_id(group()).with_topics(vec![topic]);
+    let topic = OffsetFetchRequestTopics::default().with_name(name());
+    let topic = topic.with_partition_indexes(vec![0, 1]);
+    let asked = OffsetFetchRequestGroup::default().with_topics(Some(vec![topic]));
+    let offsets = OffsetFetchRequest::default().with_groups(vec![asked.with_group_id(group()); 2]);
     vec![
+        frame(&leave, 3),
+        frame(&leave, 5),
+        frame(&sync, 5),
+        frame(&commit, 8),
+        frame(&offsets, 8),
         frame(&produce, 3),
         frame(&produce, 9),
         frame(&fetch, 4),

@@ -19,8 +19,8 @@ mod request;
 mod scope;
 
 pub use list::{
-    SPANS, SpanRow, consume_request, group_request, http_request, metadata, object_store, partition_write,
-    produce_request, segment_flush,
+    SPANS, SpanRow, consume_request, group_request, http_request, metadata, object_store,
+    partition_write, produce_request, segment_flush,
 };
 pub use provider::{SpanCells, Tracing, build};
 pub use request::{Arrival, Request, Requests, Sampling};

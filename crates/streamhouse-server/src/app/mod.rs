@@ -17,7 +17,7 @@ use crate::health;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
-use streamhouse_kafka::{Broker, BrokerConfig, KafkaError};
+use streamhouse_kafka::{Broker, BrokerConfig, GroupConfig, KafkaError};
 use streamhouse_metadata::{MetadataStore, Metered, SqliteStore};
 use streamhouse_observability::Observability;
 use streamhouse_observability::health::Health;
@@ -264,6 +264,10 @@ fn broker_config(config: &Config, addr: SocketAddr) -> BrokerConfig {
         response_memory: kafka.response_memory.as_usize(),
         max_connections: kafka.max_connections,
         idle_timeout: kafka.idle_timeout,
+        groups: GroupConfig {
+            offsets_retention: kafka.offsets_retention,
+            ..GroupConfig::default()
+        },
         // The drain must be over before its own limit, so that it ends well.
         drain_timeout: drain_timeout.saturating_sub(Duration::from_secs(1)),
         ..BrokerConfig::default()

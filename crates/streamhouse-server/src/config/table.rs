@@ -118,6 +118,9 @@ settings! {
         max_connections: usize = 4_096;
         /// How long a connection may be idle.
         idle_timeout: Duration = Duration::from_secs(600);
+        /// How long the offsets of a consumer group are kept that has no members and commits
+        /// nothing.
+        offsets_retention: Duration = Duration::from_secs(7 * 24 * 3_600);
     }
 
     /// The admin port: metrics, health, log level.

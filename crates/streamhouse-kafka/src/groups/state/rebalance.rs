@@ -90,9 +90,8 @@ impl Group {
 
     /// The generation is stored: its members learn of it, those among them who came meanwhile.
     fn complete(&mut self, now: Instant) {
-        let is_there = |id: &Arc<str>| {
-            self.members.get(id).is_some_and(|member| member.joining.is_some())
-        };
+        let is_there =
+            |id: &Arc<str>| self.members.get(id).is_some_and(|member| member.joining.is_some());
         let leader = self.leader.take().filter(is_there).or_else(|| self.first_joined());
         let elected = leader.as_ref().and_then(|leader| self.members.elect(leader));
         let (Some(leader), Some(protocol)) = (leader, elected) else {
@@ -145,8 +144,10 @@ impl Group {
         if self.state == GroupState::PreparingRebalance {
             return Err(Code::RebalanceInProgress);
         }
-        let differs = |said: &Option<Arc<str>>, is: &Arc<str>| said.as_ref().is_some_and(|it| it != is);
-        if differs(&sync.protocol_type, &self.protocol_type) || differs(&sync.protocol, &self.protocol)
+        let differs =
+            |said: &Option<Arc<str>>, is: &Arc<str>| said.as_ref().is_some_and(|it| it != is);
+        if differs(&sync.protocol_type, &self.protocol_type)
+            || differs(&sync.protocol, &self.protocol)
         {
             return Err(Code::InconsistentGroupProtocol);
         }

@@ -148,9 +148,8 @@ impl World {
 
     fn send_sync(&mut self, joined: &Joined, parts: &[(&str, &str)]) -> Ticket {
         let ticket = self.ticket();
-        let part = |(id, part): &(&str, &str)| {
-            (Arc::from(*id), Bytes::copy_from_slice(part.as_bytes()))
-        };
+        let part =
+            |(id, part): &(&str, &str)| (Arc::from(*id), Bytes::copy_from_slice(part.as_bytes()));
         let sync = Syncing {
             ticket,
             claim: claim(joined),
@@ -164,7 +163,9 @@ impl World {
 
     fn part(&mut self, ticket: Ticket) -> String {
         match self.answers.remove(&ticket) {
-            Some(Answer::Synced(Ok(synced))) => String::from_utf8(synced.assignment.into()).unwrap(),
+            Some(Answer::Synced(Ok(synced))) => {
+                String::from_utf8(synced.assignment.into()).unwrap()
+            }
             other => panic!("{other:?} instead of a part"),
         }
     }
@@ -207,7 +208,8 @@ impl World {
 }
 
 fn protocols(names: &[&str]) -> Vec<Protocol> {
-    let one = |name: &&str| Protocol { name: (*name).into(), metadata: Bytes::from_static(b"meta") };
+    let one =
+        |name: &&str| Protocol { name: (*name).into(), metadata: Bytes::from_static(b"meta") };
     names.iter().map(one).collect()
 }
 
@@ -588,7 +590,11 @@ impl Model {
             }
             Move::Sync => {
                 let Some(joined) = self.clients[who].joined.take() else { return };
-                let parts: Vec<_> = joined.members.iter().map(|it| (it.id.clone(), format!("{}@{}", it.id, joined.generation))).collect();
+                let parts: Vec<_> = joined
+                    .members
+                    .iter()
+                    .map(|it| (it.id.clone(), format!("{}@{}", it.id, joined.generation)))
+                    .collect();
                 if !parts.is_empty() {
                     let shared = parts.iter().cloned().collect();
                     self.shared.insert(joined.generation, shared);
@@ -627,7 +633,10 @@ impl Model {
                 client.joining = None;
                 match answer {
                     Ok(joined) => {
-                        let leader = self.leaders.entry(joined.generation).or_insert_with(|| joined.leader.clone());
+                        let leader = self
+                            .leaders
+                            .entry(joined.generation)
+                            .or_insert_with(|| joined.leader.clone());
                         if joined.members.len() > 1 {
                             assert_eq!(*leader, joined.leader, "one leader in a generation");
                         }

@@ -83,7 +83,11 @@ fn every_row_has_help_a_known_unit_and_a_bound_on_its_series() {
         let name = &row.name;
         assert!(row.help.len() > 5, "{name} says too little: {:?}", row.help);
         assert!(row.help.ends_with('.') || row.help.ends_with(']'), "{name}: {:?}", row.help);
-        assert!(is_annotation(row.unit) || ["s", "By", "1"].contains(&row.unit), "{name}: {}", row.unit);
+        assert!(
+            is_annotation(row.unit) || ["s", "By", "1"].contains(&row.unit),
+            "{name}: {}",
+            row.unit
+        );
         let free: Vec<_> = row.labels.iter().filter(|label| label.values.is_none()).collect();
         assert!(free.iter().all(|label| FREE.contains(&label.key)), "{name}: {free:?}");
         let closed: usize =
