@@ -90,3 +90,30 @@ impl Operation {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    #[test]
+    fn no_other_file_spells_what_the_conventions_name() {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let (mut folders, mut files) = (vec![source], 0);
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if !path.ends_with("src/semconv.rs") {
+                    let text = fs::read_to_string(&path).unwrap();
+                    for name in ["\"messaging.", "\"error.type", "\"traceparent", "\"tracestate"] {
+                        assert!(!text.contains(name), "{name} in {path:?}");
+                    }
+                    files += 1;
+                }
+            }
+        }
+        assert!(files > 15, "{files} files seen");
+    }
+}

@@ -43,11 +43,19 @@ pub struct Producer<C: ClientContext + 'static = Events> {
     inner: Inner<C>,
     events: Events,
     telemetry: Telemetry,
+    client_id: Option<Arc<str>>,
 }
 
 enum Inner<C: ClientContext + 'static> {
     Own(ThreadedProducer<Deliveries<C>>),
     Wrapped(FutureProducer<C>),
+}
+
+/// A record that librdkafka did not take, and why.
+struct Left<'a, K: ToBytes + ?Sized, P: ToBytes + ?Sized> {
+    error: KafkaError,
+    record: FutureRecord<'a, K, P>,
+    pending: Arc<Pending>,
 }
 
 impl<C: ClientContext + 'static> Clone for Producer<C> {
@@ -56,7 +64,8 @@ impl<C: ClientContext + 'static> Clone for Producer<C> {
             Inner::Own(producer) => Inner::Own(producer.clone()),
             Inner::Wrapped(producer) => Inner::Wrapped(producer.clone()),
         };
-        Self { inner, events: self.events.clone(), telemetry: self.telemetry.clone() }
+        let (events, telemetry) = (self.events.clone(), self.telemetry.clone());
+        Self { inner, events, telemetry, client_id: self.client_id.clone() }
     }
 }
 
@@ -113,7 +122,7 @@ impl<C: ClientContext + 'static> Producer<C> {
     /// a duration. [`from_config`](Self::from_config) has no such gap.
     pub fn wrap(producer: FutureProducer<C>, telemetry: &Telemetry) -> Self {
         let (inner, events) = (Inner::Wrapped(producer), Events::of_wrapped(TIMEOUT));
-        Self { inner, events, telemetry: telemetry.clone() }
+        Self { inner, events, telemetry: telemetry.clone(), client_id: None }
     }
 
     fn build(
@@ -126,7 +135,8 @@ impl<C: ClientContext + 'static> Producer<C> {
         let inner = config
             .create_with_context(Deliveries { inner: context, events: events.clone(), instruments })
             .map_err(|error| events.explain("making a producer", "the producer", &error))?;
-        Ok(Self { inner: Inner::Own(inner), events, telemetry })
+        let client_id = config.get("client.id").map(Into::into);
+        Ok(Self { inner: Inner::Own(inner), events, telemetry, client_id })
     }
 
     /// Sends a record and waits until it is delivered.
@@ -166,91 +176,67 @@ impl<C: ClientContext + 'static> Producer<C> {
         let started = Instant::now();
         let mut record = record.into();
         let place = self.telemetry.instruments.sending(record.topic);
-        let span = self.telemetry.traces.send(&mut record);
-        let underway = Underway::new(place, started, span);
+        let span = self.telemetry.traces.send(&mut record, self.client_id.as_ref());
+        let pending = Arc::new(Pending::new(Underway::new(place, started, span)));
+        match self.queue(record, pending) {
+            Ok(delivering) => Ok(delivering),
+            // Boxed, so that a record that finds room carries no timer with it.
+            Err(left) => Box::pin(self.queue_again(*left)).await,
+        }
+    }
+
+    /// Gives the record to librdkafka, which copies it.
+    fn queue<'a, K, P>(
+        &self,
+        record: FutureRecord<'a, K, P>,
+        pending: Arc<Pending>,
+    ) -> Result<Delivering, Box<Left<'a, K, P>>>
+    where
+        K: ToBytes + ?Sized,
+        P: ToBytes + ?Sized,
+    {
         match &self.inner {
-            Inner::Own(producer) => self.enqueue_own(producer, record, underway).await,
-            Inner::Wrapped(producer) => self.enqueue_wrapped(producer, record, underway).await,
-        }
-    }
-
-    async fn enqueue_own<K, P>(
-        &self,
-        producer: &ThreadedProducer<Deliveries<C>>,
-        record: FutureRecord<'_, K, P>,
-        underway: Underway,
-    ) -> Result<Delivering, ClientError>
-    where
-        K: ToBytes + ?Sized,
-        P: ToBytes + ?Sized,
-    {
-        let pending = Arc::new(Pending::new(underway));
-        let mut record = BaseRecord {
-            topic: record.topic,
-            partition: record.partition,
-            payload: record.payload,
-            key: record.key,
-            timestamp: record.timestamp,
-            headers: record.headers,
-            delivery_opaque: pending.clone(),
-        };
-        loop {
-            let error = match producer.send(record) {
-                Ok(()) => return Ok(Delivering(Waiting::Own(pending))),
-                Err((error, back)) => {
-                    record = back;
-                    error
+            Inner::Own(producer) => match producer.send(to_base(record, pending.clone())) {
+                Ok(()) => Ok(Delivering(Waiting::Own(pending))),
+                Err((error, record)) => {
+                    Err(Box::new(Left { error, record: from_base(record), pending }))
                 }
-            };
-            if !self.waits(&error, &pending.underway) {
-                let error = self.refused(record.topic, record.partition, &error);
-                let kind = ErrorType::from(&error);
-                pending.underway.end_unsent(&self.telemetry.instruments, kind);
-                return Err(error);
-            }
-            tokio::time::sleep(RETRY).await;
-        }
-    }
-
-    async fn enqueue_wrapped<K, P>(
-        &self,
-        producer: &FutureProducer<C>,
-        mut record: FutureRecord<'_, K, P>,
-        underway: Underway,
-    ) -> Result<Delivering, ClientError>
-    where
-        K: ToBytes + ?Sized,
-        P: ToBytes + ?Sized,
-    {
-        loop {
-            let error = match producer.send_result(record) {
+            },
+            Inner::Wrapped(producer) => match producer.send_result(record) {
                 Ok(inner) => {
                     let (telemetry, events) = (self.telemetry.clone(), self.events.clone());
-                    let watched = Watched::new(inner, underway, telemetry, events);
-                    return Ok(Delivering(Waiting::Wrapped(Box::new(watched))));
+                    let watched = Watched::new(inner, pending, telemetry, events);
+                    Ok(Delivering(Waiting::Wrapped(Box::new(watched))))
                 }
-                Err((error, back)) => {
-                    record = back;
-                    error
-                }
-            };
-            if !self.waits(&error, &underway) {
-                let error = self.refused(record.topic, record.partition, &error);
-                underway.end_unsent(&self.telemetry.instruments, ErrorType::from(&error));
-                return Err(error);
-            }
-            tokio::time::sleep(RETRY).await;
+                Err((error, record)) => Err(Box::new(Left { error, record, pending })),
+            },
         }
+    }
+
+    /// Tries again to queue a record that librdkafka did not take.
+    async fn queue_again<K, P>(&self, mut left: Left<'_, K, P>) -> Result<Delivering, ClientError>
+    where
+        K: ToBytes + ?Sized,
+        P: ToBytes + ?Sized,
+    {
+        while self.waits(&left) {
+            tokio::time::sleep(RETRY).await;
+            match self.queue(left.record, left.pending) {
+                Ok(delivering) => return Ok(delivering),
+                Err(again) => left = *again,
+            }
+        }
+        let Left { error, record, pending } = left;
+        let subject = subject(record.topic, record.partition, &error);
+        let error = self.events.explain("producing", &subject, &error);
+        pending.underway.end_unsent(&self.telemetry.instruments, ErrorType::from(&error));
+        Err(error)
     }
 
     /// Whether the record may still find room.
-    fn waits(&self, error: &KafkaError, underway: &Underway) -> bool {
-        matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull))
-            && underway.started().elapsed() < self.events.timeout()
-    }
-
-    fn refused(&self, topic: &str, partition: Option<i32>, error: &KafkaError) -> ClientError {
-        self.events.explain("producing", &subject(topic, partition, error), error)
+    fn waits<K: ToBytes + ?Sized, P: ToBytes + ?Sized>(&self, left: &Left<'_, K, P>) -> bool {
+        matches!(left.error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull))
+            && left.pending.underway.started().elapsed() < self.events.timeout()
     }
 
     /// Checks that `topic` has this partition. A topic that is not known yet passes: sending waits
@@ -342,5 +328,33 @@ fn subject(topic: &str, partition: Option<i32>, error: &KafkaError) -> String {
             format!("partition {partition} of topic {topic:?}")
         }
         _ => format!("topic {topic:?}"),
+    }
+}
+
+fn to_base<K: ToBytes + ?Sized, P: ToBytes + ?Sized>(
+    record: FutureRecord<'_, K, P>,
+    pending: Arc<Pending>,
+) -> BaseRecord<'_, K, P, Arc<Pending>> {
+    BaseRecord {
+        topic: record.topic,
+        partition: record.partition,
+        payload: record.payload,
+        key: record.key,
+        timestamp: record.timestamp,
+        headers: record.headers,
+        delivery_opaque: pending,
+    }
+}
+
+fn from_base<K: ToBytes + ?Sized, P: ToBytes + ?Sized>(
+    record: BaseRecord<'_, K, P, Arc<Pending>>,
+) -> FutureRecord<'_, K, P> {
+    FutureRecord {
+        topic: record.topic,
+        partition: record.partition,
+        payload: record.payload,
+        key: record.key,
+        timestamp: record.timestamp,
+        headers: record.headers,
     }
 }

@@ -1,7 +1,7 @@
 //! A delivery of a producer that somebody else has made: it is seen where it is awaited.
 
 use super::context::delivered;
-use super::delivery::Underway;
+use super::delivery::Pending;
 use super::subject;
 use crate::connection::Events;
 use crate::error::ClientError;
@@ -11,11 +11,12 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use rdkafka::producer::future_producer::DeliveryFuture;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 pub(super) struct Watched {
     inner: DeliveryFuture,
-    underway: Option<Underway>,
+    pending: Option<Arc<Pending>>,
     telemetry: Telemetry,
     events: Events,
 }
@@ -23,11 +24,11 @@ pub(super) struct Watched {
 impl Watched {
     pub(super) fn new(
         inner: DeliveryFuture,
-        underway: Underway,
+        pending: Arc<Pending>,
         telemetry: Telemetry,
         events: Events,
     ) -> Self {
-        Self { inner, underway: Some(underway), telemetry, events }
+        Self { inner, pending: Some(pending), telemetry, events }
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Delivery, ClientError>> {
@@ -41,8 +42,8 @@ impl Watched {
             }
             Err(_producer_dropped) => Err(explain("the topic", &KafkaError::Canceled)),
         };
-        if let Some(underway) = self.underway.take() {
-            underway.end(&self.telemetry.instruments, &result);
+        if let Some(pending) = self.pending.take() {
+            pending.underway.end(&self.telemetry.instruments, &result);
         }
         Poll::Ready(result)
     }
@@ -50,8 +51,8 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        if let Some(underway) = self.underway.take() {
-            underway.end_unseen(&self.telemetry.instruments);
+        if let Some(pending) = self.pending.take() {
+            pending.underway.end_unseen(&self.telemetry.instruments);
         }
     }
 }

@@ -147,7 +147,11 @@ impl Traces {
 
     /// The span of `record`, whose headers get its context unless the user has set one.
     #[inline]
-    pub(crate) fn send<K, P>(&self, record: &mut FutureRecord<'_, K, P>) -> SendSpan
+    pub(crate) fn send<K, P>(
+        &self,
+        record: &mut FutureRecord<'_, K, P>,
+        client_id: Option<&Arc<str>>,
+    ) -> SendSpan
     where
         K: ToBytes + ?Sized,
         P: ToBytes + ?Sized,
@@ -159,6 +163,7 @@ impl Traces {
                 topic: record.topic,
                 partition: record.partition,
                 is_tombstone: record.payload.is_none(),
+                client_id,
                 inject: Inject::decide(record.headers.as_ref()),
             },
         );
@@ -176,6 +181,8 @@ impl Traces {
     ) -> (Box<BoxedSpan>, Option<SpanContext>) {
         let mut attributes = Vec::with_capacity(6);
         attributes.extend(sending.partition.map(partition));
+        let client_id = |id: &Arc<str>| KeyValue::new(semconv::CLIENT_ID, id.clone());
+        attributes.extend(sending.client_id.map(client_id));
         if sending.is_tombstone {
             attributes.push(KeyValue::new(semconv::KAFKA_TOMBSTONE, true));
         }
@@ -224,6 +231,7 @@ struct Sending<'a> {
     topic: &'a str,
     partition: Option<i32>,
     is_tombstone: bool,
+    client_id: Option<&'a Arc<str>>,
     inject: Inject,
 }
 

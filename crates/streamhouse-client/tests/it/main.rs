@@ -4,6 +4,7 @@
 
 mod clients;
 mod consuming;
+mod cost;
 mod groups;
 mod producing;
 mod support;

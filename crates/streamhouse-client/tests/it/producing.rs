@@ -38,6 +38,7 @@ async fn a_record_sent_inside_a_trace_has_a_send_span_and_carries_its_context() 
         ("messaging.operation.type", "send"),
         ("messaging.destination.name", "orders"),
         ("messaging.destination.partition.id", "0"),
+        ("messaging.client.id", "streamhouse-client"),
         ("messaging.kafka.offset", &delivery.offset.unwrap().to_string()),
     ] {
         assert_eq!(attribute(&span, key).as_deref(), Some(value), "{key}");
@@ -174,6 +175,43 @@ async fn a_record_that_is_never_sent_counts_as_no_sent_message() {
     assert_eq!(recorded.count(DURATIONS, &failed), Some(1.0));
     let span = recorded.only("send orders");
     assert_eq!(attribute(&span, "error.type").as_deref(), Some("message_too_large"));
+}
+
+#[tokio::test]
+async fn a_record_without_a_value_is_told_as_a_tombstone() {
+    let (_cluster, connection) = cluster("orders", 1);
+    let recorded = recorded();
+    let connection = connection.recorded_by(&recorded.telemetry);
+    let producer = Producer::new(&connection, ProducerOptions::default()).unwrap();
+    let record = Record { value: None, key: Some("key".into()), ..text("orders", "") };
+
+    recorded.inside(producer.send(&record)).await.1.unwrap();
+    recorded.inside(producer.send(&text("orders", ""))).await.1.unwrap();
+
+    let told = recorded.named("send orders");
+    let told = told.iter().map(|span| attribute(span, "messaging.kafka.message.tombstone"));
+    assert_eq!(told.collect::<Vec<_>>(), [Some("true".to_owned()), None]);
+}
+
+#[tokio::test]
+async fn a_full_queue_is_waited_for_and_no_record_counts_twice() {
+    let (cluster, _) = cluster("orders", 1);
+    let recorded = recorded();
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", cluster.bootstrap_servers());
+    config.set("queue.buffering.max.messages", "1").set("linger.ms", "20");
+    let context = DefaultProducerContext;
+    let producer = Producer::from_config(&config, context, &recorded.telemetry).unwrap();
+
+    let mut waiting = Vec::new();
+    for _ in 0..10 {
+        waiting.push(producer.enqueue(&text("orders", "one")).await.unwrap());
+    }
+    for (offset, delivering) in waiting.into_iter().enumerate() {
+        assert_eq!(delivering.await.unwrap().offset, Some(offset as i64));
+    }
+    assert_eq!(recorded.count(SENT, &[]), Some(10.0));
+    assert_eq!(recorded.count(DURATIONS, &[]), Some(10.0));
 }
 
 #[tokio::test]
