@@ -81,7 +81,16 @@ fn the_six_boards_are_there_and_each_shows_what_its_readers_look_for() {
                 "Errors by kind",
             ],
         ),
-        ("consumer", &["Records by topic", "Latency", "Errors by kind"]),
+        (
+            "consumer",
+            &[
+                "Records by topic",
+                "Latency",
+                "Errors by kind",
+                "Groups by state",
+                "Rebalances by reason",
+            ],
+        ),
         (
             "storage",
             &[

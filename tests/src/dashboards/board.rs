@@ -28,6 +28,7 @@ impl Variable {
     pub fn key(self) -> &'static str {
         match self {
             Self::Topic => "topic",
+            Self::Group => "group",
         }
     }
 
@@ -35,6 +36,7 @@ impl Variable {
     fn metric(self) -> &'static str {
         match self {
             Self::Topic => "streamhouse.producer.records",
+            Self::Group => "streamhouse.group.members",
         }
     }
 }

@@ -129,7 +129,7 @@ pub fn queries(job: &str, interval: &str) -> Result<Vec<Query>, String> {
 /// Puts values in the place of Grafana's variables.
 pub fn substitute(expr: &str, job: &str, interval: &str) -> String {
     let expr = expr.replace("$__rate_interval", interval).replace("$job", job);
-    ["instance", "topic"].iter().fold(expr, |expr, variable| {
+    ["instance", "topic", "group"].iter().fold(expr, |expr, variable| {
         expr.replace(&format!("${variable}"), board::all_value(variable))
     })
 }

@@ -26,6 +26,8 @@ pub struct Source {
 pub enum Variable {
     /// One or more topics.
     Topic,
+    /// One or more consumer groups.
+    Group,
 }
 
 /// Panels below a common heading.
