@@ -12,6 +12,7 @@ mod compose;
 mod dashboards;
 mod every_row;
 mod foreign_headers;
+mod group_client;
 mod kill;
 mod layers;
 mod ledger;
