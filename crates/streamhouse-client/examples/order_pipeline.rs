@@ -2,11 +2,11 @@
 //!
 //! ```sh
 //! streamhouse serve &
-//! OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317 \
-//!     cargo run -p streamhouse-client --example order_pipeline -- 127.0.0.1:9092
+//! cargo run -p streamhouse-client --example order_pipeline -- 127.0.0.1:9092
 //! ```
 //!
-//! Without an endpoint the trace ids are printed only. Any Kafka-compatible broker will do.
+//! Traces go to `OTEL_EXPORTER_OTLP_ENDPOINT`, or else to a collector on this machine; where there
+//! is none, the trace ids are still told. Any Kafka-compatible broker will do.
 #![allow(clippy::print_stdout, reason = "an example tells what it does")]
 
 use opentelemetry::context::FutureExt;
@@ -27,7 +27,8 @@ const HOW_MANY: usize = 3;
 async fn main() -> Result<(), Box<dyn Error>> {
     // In production each service is a process of its own, with its own service name.
     let mut config = Config::new("order-pipeline", env!("CARGO_PKG_VERSION"));
-    config.otlp.endpoint = std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok();
+    let endpoint = std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT");
+    config.otlp.endpoint = Some(endpoint.unwrap_or_else(|_| "http://127.0.0.1:4317".into()));
     let telemetry = Observability::start(config)?;
 
     let brokers = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:9092".into());
