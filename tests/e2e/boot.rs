@@ -12,7 +12,7 @@ type Done = Result<(), Outcome>;
 /// Long enough for a push interval and a scrape interval of 15 s, twice.
 const TWO_INTERVALS: Duration = Duration::from_secs(60);
 
-fn accepts(command: &mut Command) -> Done {
+pub fn accepts(command: &mut Command) -> Done {
     let output = command.output().map_err(|error| error.to_string())?;
     if output.status.success() {
         return Ok(());
@@ -21,7 +21,7 @@ fn accepts(command: &mut Command) -> Done {
     Err(Outcome::Failed(format!("{}: {}", output.status, String::from_utf8_lossy(&told).trim())))
 }
 
-fn write(path: PathBuf, text: &str) -> Result<PathBuf, Outcome> {
+pub fn write(path: PathBuf, text: &str) -> Result<PathBuf, Outcome> {
     std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
     Ok(path)
 }
@@ -30,7 +30,7 @@ fn read(path: &str) -> Result<String, Outcome> {
     Ok(std::fs::read_to_string(root().join(path)).map_err(|error| format!("{path}: {error}"))?)
 }
 
-fn validate(world: &World, config: &Path) -> Done {
+pub fn validate(world: &World, config: &Path) -> Done {
     let mut command = Command::new(world.binary("otelcol")?);
     command.arg("validate").arg(format!("--config={}", config.display()));
     // What gateway.yaml asks for.

@@ -9,6 +9,7 @@
 mod alone; //  the stack for a person, without containers
 mod boot; //   configurations hold before their own servers, and all of these start
 mod gateway; // the production collector
+mod guide; //  the setup guide
 mod way; //    signals on their way through the collector
 mod world; //  what the checks share
 
@@ -37,6 +38,10 @@ const CHECKS: &[Check] = &[
     ("an alert reaches the webhook and the store of logs", way::alerts_reach_the_webhook),
     ("an agent that is down silences what else is said of it", way::a_dead_agent_inhibits),
     ("the gateway takes what carries its token, samples and passes on", gateway::it_passes_on),
+    (
+        "the setup guide's commands and configurations work",
+        guide::its_commands_and_configurations_work,
+    ),
     ("scripts/stack starts, shows and stops a whole stack", alone::up_status_and_down_are_true),
 ];
 
