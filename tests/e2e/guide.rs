@@ -100,7 +100,8 @@ fn run(world: &mut World, script: &str) -> Result<(), Outcome> {
         let found = prometheus.query("count(streamhouse_build_info{job=\"streamhouse\"})");
         found.ok()?.first().map(|sample| sample.value)
     };
-    let before = pushed().unwrap_or(0.0);
+    // The stack's own server pushes, too.
+    let before = until("the metrics of the stack's server", PUSHED, pushed)?;
     let shell = Shell::start(&folder, &script, &kafka.to_string(), &admin.to_string())?;
     let ended = until("the end of the guide's commands", PUSHED, || {
         let output = shell.output();
