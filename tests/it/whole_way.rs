@@ -14,7 +14,8 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use streamhouse_client::{
-    Admin, Compression, Connection, Consumer, Producer, ProducerOptions, Record, Start, Telemetry,
+    Admin, Compression, Connection, GroupConsumer, GroupOptions, Producer, ProducerOptions, Record,
+    Telemetry,
 };
 use streamhouse_observability::Config;
 use streamhouse_observability::testing::Exporters;
@@ -78,7 +79,7 @@ impl Client {
         Self { connection, provider, exporters }
     }
 
-    /// Sends a record inside a trace, and works on it outside any.
+    /// Sends a record inside a trace, works on it outside any, polls and commits inside another.
     async fn one_record(&self, topic: &str, compression: Compression) {
         let admin = Admin::new(&self.connection).expect("an admin client");
         admin.create_topic(topic, 1).await.expect("a topic");
@@ -90,10 +91,15 @@ impl Client {
         let order = Context::new().with_span(order);
         producer.send(&record).with_context(order).await.expect("a delivery");
 
-        let consumer = Consumer::new(&self.connection, topic, &[0], Start::Earliest);
-        let consumer = consumer.await.expect("a consumer");
-        let received = consumer.next().await.expect("the record");
-        consumer.process(&received, async { Ok::<_, ()>(()) }).await.expect("the work");
+        let options = GroupOptions::default();
+        let member = GroupConsumer::subscribe(&self.connection, "payments", &[topic], options);
+        let member = member.expect("a member");
+        let round = self.provider.tracer("application").start(format!("round {topic}"));
+        let round = Context::new().with_span(round);
+        let record = member.recv().with_context(round.clone()).await.expect("the record");
+        member.process(&record, async { Ok::<_, ()>(()) }).await.expect("the work");
+        member.commit().with_context(round).await.expect("a commit");
+        member.close().await.expect("a last commit");
     }
 }
 
@@ -116,7 +122,9 @@ struct Way {
     flush: Span,
     put: Span,
     commit: Span,
+    poll: Span,
     process: Span,
+    settle: Span,
 }
 
 /// The way of the record of `topic`, once all of it has arrived.
@@ -131,6 +139,8 @@ fn way(received: &Received, topic: &str) -> Option<Way> {
     let request = below(send, "produce_request")?;
     let write = below(request, "partition_write")?;
     let flush = linked(write, &spans, "segment_flush")?;
+    let round = named(&format!("round {topic}"))?;
+    let poll = below(round, &format!("poll {topic}"))?;
     let operation = |name, key, value| {
         let mut children = spans.iter().filter(|span| span.parent_span_id == flush.span_id);
         let is_it = |span: &&&Span| span.name == name && text(span, key) == Some(value);
@@ -144,7 +154,9 @@ fn way(received: &Received, topic: &str) -> Option<Way> {
         flush: flush.clone(),
         put: operation("object_store", "streamhouse.operation", "put")?.clone(),
         commit: operation("metadata", "db.operation.name", "commit")?.clone(),
+        poll: poll.clone(),
         process: named(&format!("process {topic}"))?.clone(),
+        settle: below(round, "commit")?.clone(),
     })
 }
 
@@ -174,6 +186,12 @@ fn assert_graph(way: &Way) {
     for span in [&way.send, &way.request, &way.write, &way.process] {
         assert_eq!(span.trace_id, way.order.trace_id, "{span:?}");
     }
+    // The consumer's round, linked with the record's creation.
+    for span in [&way.poll, &way.settle] {
+        assert_ne!(span.trace_id, way.order.trace_id, "{span:?}");
+        assert!(links_to(span, &way.send), "{span:?}");
+        assert_eq!(text(span, "messaging.consumer.group.name"), Some("payments"));
+    }
     // The flush's trace, linked both ways.
     assert_ne!(way.flush.trace_id, way.order.trace_id);
     assert!(way.flush.parent_span_id.is_empty(), "{:?}", way.flush);
@@ -188,6 +206,8 @@ fn assert_graph(way: &Way) {
         (&way.put, SpanKind::Client),
         (&way.commit, SpanKind::Client),
         (&way.process, SpanKind::Consumer),
+        (&way.poll, SpanKind::Client),
+        (&way.settle, SpanKind::Client),
     ] {
         assert_eq!(span.kind, kind as i32, "{span:?}");
     }
@@ -198,8 +218,9 @@ fn assert_graph(way: &Way) {
 
 /// From `send` the arrows lead to every step, and back.
 fn assert_reachable(received: &Received, way: &Way) {
-    let steps =
-        [&way.order, &way.request, &way.write, &way.flush, &way.put, &way.commit, &way.process];
+    let engine = [&way.request, &way.write, &way.flush, &way.put, &way.commit];
+    let application = [&way.order, &way.poll, &way.process, &way.settle];
+    let steps = engine.into_iter().chain(application);
     let spans: Vec<&Span> = received.spans().collect();
     let arrow = |from: &Span, to: &Span| to.parent_span_id == from.span_id || links_to(from, to);
     let mut seen = BTreeSet::from([way.send.span_id.clone()]);
