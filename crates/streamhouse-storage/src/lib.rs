@@ -5,6 +5,7 @@
 //! Invariant: a batch is acknowledged only after its segment is stored and its offset committed.
 pub mod batch;
 mod cache;
+mod clock;
 mod error;
 pub mod object_store;
 mod partitions;
@@ -16,6 +17,7 @@ mod writer_pool;
 
 pub use batch::RecordBatch;
 pub use cache::Cache;
+pub use clock::{Clock, machine_ms};
 pub use error::{AppendError, CorruptSegment, ReadError, StoreError};
 pub use partitions::Partitions;
 pub use reader::{Fetched, Reader};

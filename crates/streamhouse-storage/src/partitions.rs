@@ -9,7 +9,7 @@ use futures_util::future::select_all;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
-use streamhouse_metadata::{IndexRow, Located, TopicId, TopicPartition, Watermarks};
+use streamhouse_metadata::{IndexRow, Located, Position, TopicId, TopicPartition, Watermarks};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -160,6 +160,20 @@ impl Partitions {
         Some(Located { watermarks, rows })
     }
 
+    /// When the record at `offset` was appended and how much follows it, if the rows from there to
+    /// the last known end are all known. Nothing is copied.
+    pub fn position(&self, partition: TopicPartition, offset: i64) -> Option<Position> {
+        let slot = self.slot(partition)?;
+        let known = slot.lock();
+        let first = known.rows.partition_point(|row| row.next_offset <= offset);
+        let row = known.rows.get(first).filter(|row| row.base_offset <= offset)?;
+        let is_whole = known.rows.back().map(|row| row.next_offset) == known.high_watermark;
+        is_whole.then(|| Position {
+            append_time_ms: row.append_time_ms,
+            bytes_to_end: known.rows.range(first..).map(|row| i64::from(row.length)).sum(),
+        })
+    }
+
     /// Waits until one of `wanted` is known to reach beyond its offset, or is not known any more.
     pub(crate) async fn wait(&self, wanted: &[(TopicPartition, i64)]) {
         loop {
@@ -268,6 +282,23 @@ mod tests {
         for outside in [-1, 9, 31] {
             assert!(partitions.recent(partition(0), outside, 1).is_none(), "{outside}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_position_is_told_when_all_that_follows_it_is_known() {
+        let partitions = Partitions::new();
+        assert_eq!(partitions.position(partition(0), 0), None);
+        let timed = |base, next, append_time_ms| IndexRow { append_time_ms, ..row(base, next) };
+        partitions.committed(partition(0), vec![timed(10, 20, 7), timed(20, 30, 8)]);
+        let at = |append_time_ms, bytes_to_end| Some(Position { append_time_ms, bytes_to_end });
+        assert_eq!(partitions.position(partition(0), 10), at(7, 200), "no log start is needed");
+        assert_eq!(partitions.position(partition(0), 19), at(7, 200));
+        assert_eq!(partitions.position(partition(0), 20), at(8, 100));
+        assert_eq!(partitions.position(partition(0), 9), None, "it is older than the rows");
+        assert_eq!(partitions.position(partition(0), 30), None, "nothing is there yet");
+
+        partitions.learned(partition(0), ends(0, 40), Instant::now());
+        assert_eq!(partitions.position(partition(0), 20), None, "another agent wrote after it");
     }
 
     #[tokio::test(start_paused = true)]

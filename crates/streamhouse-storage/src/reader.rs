@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, stream};
 use std::sync::Arc;
 use streamhouse_metadata::{
-    IndexRow, Locate, Located, MetadataStore, TopicId, TopicPartition, Watermarks,
+    IndexRow, Locate, Located, MetadataStore, Position, TopicId, TopicPartition, Watermarks,
 };
 use streamhouse_observability::labels;
 use tokio::time::Instant;
@@ -110,6 +110,12 @@ impl Reader {
     /// The partition's ends as last learned; they can be behind the truth. `None`: not learned.
     pub fn last_known(&self, partition: TopicPartition) -> Option<Watermarks> {
         self.partitions.last_known(partition)
+    }
+
+    /// When the record at `offset` was appended and how much follows it, if that is known without
+    /// asking.
+    pub fn position(&self, partition: TopicPartition, offset: i64) -> Option<Position> {
+        self.partitions.position(partition, offset)
     }
 
     /// Forgets a topic that was deleted, and ends the waits for its partitions.

@@ -20,14 +20,22 @@ pub struct Cell {
     pub(crate) pairs: Box<[KeyValue]>,
     /// The labels as they stand in the exposition, braces included; empty without labels.
     pub(crate) text: Arc<str>,
+    /// Whether it stands for every label set beyond the row's bound on series.
+    is_overflow: bool,
     family: Weak<Family>,
 }
 
 impl Cell {
-    pub(crate) fn new(text: Arc<str>, pairs: &[KeyValue], family: Weak<Family>) -> Self {
+    pub(crate) fn new(
+        text: Arc<str>,
+        pairs: &[KeyValue],
+        is_overflow: bool,
+        family: Weak<Family>,
+    ) -> Self {
         let mut pairs: Box<[KeyValue]> = pairs.into();
         pairs.sort_by(|a, b| a.key.cmp(&b.key));
-        Self { bits: AtomicU64::new(0), owners: AtomicUsize::new(0), pairs, text, family }
+        let (bits, owners) = (AtomicU64::new(0), AtomicUsize::new(0));
+        Self { bits, owners, pairs, text, is_overflow, family }
     }
 
     pub(crate) fn bits(&self) -> u64 {
@@ -210,5 +218,11 @@ impl FloatGaugeCell {
         if value.is_finite() {
             self.0.0.bits.store(value.to_bits(), Ordering::Relaxed);
         }
+    }
+
+    /// Whether this is the cell that all label sets beyond the row's bound on series share: their
+    /// owners must agree on one value, such as the greatest.
+    pub fn is_overflow(&self) -> bool {
+        self.0.0.is_overflow
     }
 }

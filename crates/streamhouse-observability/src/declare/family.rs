@@ -88,16 +88,22 @@ impl Family {
                 self.rules.count_overflow();
                 let other = labels.overflow();
                 let text = label_text(other.pairs().as_ref());
-                return self.join(&mut table, text, other.pairs().as_ref());
+                return self.join(&mut table, text, other.pairs().as_ref(), true);
             }
         }
-        self.join(&mut table, text, labels.pairs().as_ref())
+        self.join(&mut table, text, labels.pairs().as_ref(), false)
     }
 
-    fn join(self: &Arc<Self>, table: &mut Table, text: String, pairs: &[KeyValue]) -> Arc<Cell> {
+    fn join(
+        self: &Arc<Self>,
+        table: &mut Table,
+        text: String,
+        pairs: &[KeyValue],
+        is_overflow: bool,
+    ) -> Arc<Cell> {
         let text: Arc<str> = text.into();
         let one = table.series.entry(text.clone()).or_insert_with(|| Series {
-            cell: Arc::new(Cell::new(text, pairs, Arc::downgrade(self))),
+            cell: Arc::new(Cell::new(text, pairs, is_overflow, Arc::downgrade(self))),
             state: State::Live,
             read_by: 0,
         });
@@ -142,7 +148,7 @@ impl Family {
             let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
             let chunk = table.series.range_mut::<str, _>((from, Bound::Unbounded));
             for (seen, (key, one)) in chunk.enumerate() {
-                if !matches!(one.state, State::Hidden(_)) {
+                if one.is_shown(now) {
                     visit(&one.cell, one.cell.bits());
                 }
                 if one.is_gone_after(exit, now, &self.rules) {
@@ -168,8 +174,9 @@ impl Family {
 
     /// Shows every series that a scrape would show, and changes nothing.
     pub(crate) fn peek(&self, mut visit: impl FnMut(&Cell, u64)) {
+        let now = self.rules.now();
         for one in self.lock().series.values() {
-            if !matches!(one.state, State::Hidden(_)) {
+            if one.is_shown(now) {
                 visit(&one.cell, one.cell.bits());
             }
         }
@@ -206,6 +213,15 @@ impl Series {
         match self.state {
             State::Live => None,
             State::Ended(at) | State::Hidden(at) => Some(at),
+        }
+    }
+
+    /// Whether readers see it: an ended one no longer than its minute, however rarely they come.
+    fn is_shown(&self, now: Duration) -> bool {
+        match self.state {
+            State::Live => true,
+            State::Ended(at) => now.saturating_sub(at) < ENDED_LIMIT,
+            State::Hidden(_) => false,
         }
     }
 

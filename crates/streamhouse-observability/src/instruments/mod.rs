@@ -5,6 +5,7 @@
 mod consumer;
 mod group;
 mod kafka;
+mod lag;
 mod metadata;
 mod producer;
 mod storage;
@@ -14,6 +15,7 @@ mod telemetry;
 pub use consumer::{ConsumerMetrics, ConsumerTopic};
 pub use group::{GROUPS, GroupCells, GroupMetrics};
 pub use kafka::{ConnectionMetrics, KafkaMetrics};
+pub use lag::{LagCells, LagMetrics, Lost};
 pub use metadata::{ClusterMetrics, MetadataMetrics};
 pub use producer::{ProducerMetrics, ProducerRequests, ProducerTopic};
 pub use storage::{CacheMetrics, ObjectStoreMetrics, SegmentMetrics, StorageMetrics};
@@ -27,6 +29,8 @@ use std::sync::Arc;
 
 /// The bound on topics in any metric.
 pub const TOPICS: usize = 10_000;
+/// The bound on groups' partitions in any metric.
+pub const GROUP_PARTITIONS: usize = 100_000;
 
 /// Every instrument of StreamHouse.
 #[derive(Clone, Debug)]
@@ -35,6 +39,8 @@ pub struct Instruments {
     pub producer: ProducerMetrics,
     /// What consumers read.
     pub consumer: ConsumerMetrics,
+    /// How far groups are behind.
+    pub lag: LagMetrics,
     /// Consumer groups.
     pub groups: GroupMetrics,
     /// Kafka requests.
@@ -67,6 +73,7 @@ impl Instruments {
         Self {
             producer: ProducerMetrics::declare(declare),
             consumer: ConsumerMetrics::declare(declare),
+            lag: LagMetrics::declare(declare),
             groups: GroupMetrics::declare(declare),
             kafka: KafkaMetrics::declare(declare),
             connections: ConnectionMetrics::declare(declare),

@@ -1,3 +1,4 @@
+use crate::clock::Clock;
 use std::time::Duration;
 
 /// How batches become segments.
@@ -24,6 +25,8 @@ pub struct WriterConfig {
     /// How long the pool may make no progress while batches wait before it counts as stuck.
     /// Default: 30 s.
     pub stuck_after: Duration,
+    /// What append times are read from. Default: one that begins at the machine's time.
+    pub clock: Clock,
 }
 
 impl WriterConfig {
@@ -38,6 +41,7 @@ impl WriterConfig {
             commit_budget: Duration::from_secs(5),
             commit_timeout: Duration::from_secs(10),
             stuck_after: Duration::from_secs(30),
+            clock: Clock::new(),
         }
     }
 

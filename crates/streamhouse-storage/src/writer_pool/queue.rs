@@ -7,7 +7,7 @@ use crate::segment::SegmentBuilder;
 use opentelemetry::trace::SpanContext;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use streamhouse_metadata::{ProducerBatch, TopicPartition};
 use streamhouse_observability::instruments::SegmentMetrics;
 use tokio::sync::{Notify, oneshot};
@@ -93,7 +93,7 @@ impl Shared {
         let held = self.meters.hold(batch.bytes().len());
         let producer = batch.producer();
         let waiting = Waiting { partition, producer, span, answer, held };
-        let append_time_ms = now_ms();
+        let append_time_ms = self.config.clock.now_ms();
 
         let mut queue = self.lock();
         if queue.refusing {
@@ -213,10 +213,4 @@ impl Queue {
             Some(open) => Next::WaitUntil(open.opened + linger),
         }
     }
-}
-
-/// The agent's clock, in milliseconds since the epoch.
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

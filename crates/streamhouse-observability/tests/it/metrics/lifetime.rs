@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
-use streamhouse_observability::declare::Counter;
+use streamhouse_observability::declare::{Counter, FloatGauge};
 use streamhouse_observability::exposition::{Metrics, Mode};
-use streamhouse_observability::instruments::Instruments;
+use streamhouse_observability::instruments::{Instruments, LagMetrics};
 use streamhouse_observability::labels::{Outcome, Topic};
 use streamhouse_observability::testing;
 
@@ -87,9 +87,39 @@ fn an_ended_counter_waits_a_minute_for_an_exit_that_does_not_read() {
     seen.skip(Duration::from_secs(59));
     assert_eq!(value_of(&seen.text(), A), Some(3.0));
     seen.skip(Duration::from_secs(1));
-    seen.text();
     assert_eq!(value_of(&seen.text(), A), None);
     assert_eq!(push(seen.metrics(), "shop.orders").get("a"), None);
+}
+
+#[test]
+fn an_ended_counter_is_not_shown_after_its_minute_to_who_comes_late() {
+    let (declare, seen) = testing::in_memory();
+    seen.metrics().expect_pushes();
+    let orders = ShopMetrics::declare(&declare).orders;
+    orders.bind(&tenant("a")).add(3);
+    seen.skip(Duration::from_secs(60));
+    assert_eq!(seen.value("shop.orders", &[]), None);
+    assert_eq!(push(seen.metrics(), "shop.orders").get("a"), None);
+    assert_eq!(value_of(&seen.text(), A), None);
+}
+
+streamhouse_observability::instruments! {
+    /// What a shop's machines measure.
+    pub struct MachineMetrics("machine") {
+        /// How busy they are.
+        load: FloatGauge<super::Tenant> = "1", series = 3;
+    }
+}
+
+#[test]
+fn the_cell_beyond_the_bound_says_that_others_share_it() {
+    let (declare, _seen) = testing::in_memory();
+    let load = MachineMetrics::declare(&declare).load;
+    let within: Vec<_> = ["a", "b", "c"].iter().map(|name| load.bind(&tenant(name))).collect();
+    assert!(within.iter().all(|cell| !cell.is_overflow()));
+    assert!(load.bind(&tenant("d")).is_overflow());
+    drop(within);
+    assert!(!load.bind(&tenant("d")).is_overflow(), "there is room again");
 }
 
 #[test]
@@ -131,6 +161,21 @@ fn beyond_the_bound_every_increment_is_in_other_and_nothing_is_lost() {
     seen.skip(Duration::from_secs(60));
     let _late = orders.bind(&tenant("z"));
     assert_eq!(seen.series("shop.orders").len(), 1, "expired series make room");
+}
+
+#[test]
+fn what_groups_lost_is_told_for_an_hour_also_where_nobody_else_owns_the_series() {
+    let (declare, seen) = testing::in_memory();
+    let metrics = LagMetrics::declare(&declare);
+    let lost = metrics.lost();
+    let topic: std::sync::Arc<str> = "orders".into();
+    lost.record(&topic, &[("billing".into(), 3), ("audit".into(), 0), ("bad".into(), -1)]);
+    lost.record(&topic, &[("billing".into(), 4)]);
+    const LOST: &str = "streamhouse_consumer_records_lost_total{group=\"billing\",topic=\"orders\"}";
+    for _ in 0..3 {
+        assert_eq!(value_of(&seen.text(), LOST), Some(7.0));
+    }
+    assert_eq!(seen.series("streamhouse.consumer.records_lost").len(), 1);
 }
 
 #[test]

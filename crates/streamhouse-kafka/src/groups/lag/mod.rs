@@ -1,0 +1,92 @@
+//! How far groups are behind.
+//!
+//! Lag is computed here, in the background, and not by consumers: the lag of a dead consumer is
+//! the one that matters. A scrape reads cells that are prepared; [`Lags`] holds the same for pages
+//! and the command line.
+//!
+//! The order of a cycle makes lag true: committed offsets are copied first and ends are read after
+//! that, so that no end is older than the offset it is compared with. Offsets are kept by topic
+//! id: those of a deleted topic say nothing of one created under its name.
+//!
+//! Invariant: no lag is negative, and seconds are 0 exactly when records are. Invariant: no record
+//! is told of a group that has committed nothing.
+
+mod compute; // lag, age and margin, as plain functions
+mod ends; //    the ends of the partitions that any group has a place in
+mod group; //   one group: its places, what is behind each
+mod series; //  the cells, in the detail that is wanted
+mod source; //  what is asked for
+mod tracker; // the cycle
+mod view; //    what others may see
+
+#[cfg(test)]
+mod tests;
+
+pub use view::{GroupLag, LagView, Lags, PartitionLag};
+
+use crate::broker::Broker;
+use crate::groups::table::GroupTable;
+use std::sync::Arc;
+use std::time::Duration;
+use streamhouse_metadata::Retention;
+use streamhouse_observability::instruments::LagMetrics;
+use streamhouse_storage::Clock;
+use tokio::time::{MissedTickBehavior, interval};
+use tracker::Tracker;
+
+/// The shortest time from one computation to the next.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+/// Into how many series lag is split.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LagDetail {
+    /// One for each partition.
+    #[default]
+    Partition,
+    /// One for each topic of a group.
+    Topic,
+    /// One for each group.
+    Group,
+}
+
+/// How lag is computed.
+#[derive(Clone, Copy, Debug)]
+pub struct LagConfig {
+    /// The time from one computation to the next, at least 100 ms. Default 5 s.
+    pub interval: Duration,
+    /// Into how many series it is split. Default: partitions.
+    pub detail: LagDetail,
+    /// What holds for topics that say nothing of their retention. Default: no limit.
+    pub retention: Retention,
+}
+
+impl Default for LagConfig {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(5),
+            detail: LagDetail::default(),
+            retention: Retention::default(),
+        }
+    }
+}
+
+/// Computes the lag of `groups` again and again, for ever, into the cells of `metrics` and `lags`.
+///
+/// # Cancel safety
+/// Dropping the future ends the series.
+pub async fn follow_lag(
+    broker: Arc<Broker>,
+    groups: GroupTable,
+    config: LagConfig,
+    clock: Clock,
+    metrics: LagMetrics,
+    lags: Lags,
+) {
+    let mut tracker = Tracker::new(config, clock, metrics, lags);
+    let mut ticks = interval(config.interval.max(SHORTEST));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        tracker.cycle(&groups, &*broker).await;
+    }
+}

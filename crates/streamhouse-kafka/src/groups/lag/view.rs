@@ -1,0 +1,89 @@
+//! What others may see of lag: prepared, and replaced as a whole.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use streamhouse_observability::labels::GroupState;
+
+/// The lag of all groups that this agent coordinates, as last computed. Cheap to clone; clones
+/// share. Reading never waits for a computation.
+#[derive(Clone, Debug, Default)]
+pub struct Lags(Arc<RwLock<Arc<LagView>>>);
+
+impl Lags {
+    /// The last view.
+    pub fn view(&self) -> Arc<LagView> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn replace(&self, view: LagView) {
+        let view = Arc::new(view);
+        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *current, view);
+        drop(current);
+        drop(before); // it may be large, and readers need not wait for that
+    }
+}
+
+/// The lag of all groups at one moment.
+#[derive(Debug, Default)]
+pub struct LagView {
+    /// When it was computed, in milliseconds since the epoch; `None` before the first time.
+    pub computed_ms: Option<i64>,
+    /// False when the metadata store could not be asked: then lags are at least these.
+    pub is_complete: bool,
+    /// The groups, by name.
+    pub groups: Vec<GroupLag>,
+}
+
+impl LagView {
+    /// The group of this name.
+    pub fn group(&self, name: &str) -> Option<&GroupLag> {
+        let found = self.groups.binary_search_by(|group| (*group.name).cmp(name));
+        found.ok().map(|place| &self.groups[place])
+    }
+}
+
+/// How far one group is behind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupLag {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where it stands.
+    pub state: GroupState,
+    /// How many members it has.
+    pub members: usize,
+    /// What its members are, `consumer` for consumers; empty while there were none.
+    pub protocol_type: Arc<str>,
+    /// Seconds since it last committed an offset; `None`: it never has.
+    pub commit_age: Option<f64>,
+    /// Partitions that its members subscribe to and that have no committed offset.
+    pub uncommitted: usize,
+    /// Records to consume, of all partitions.
+    pub lag: i64,
+    /// The greatest age of a record to consume, in seconds.
+    pub seconds: f64,
+    /// The least share of a retention that is left.
+    pub margin: f64,
+    /// Its places in the log, by topic and partition.
+    pub partitions: Vec<PartitionLag>,
+}
+
+/// How far a group is behind in one partition.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PartitionLag {
+    /// The topic's name.
+    pub topic: Arc<str>,
+    /// The partition's number.
+    pub partition: i32,
+    /// The offset of the next record to consume.
+    pub committed: i64,
+    /// Where the log starts.
+    pub log_start: i64,
+    /// Where it ends.
+    pub end: i64,
+    /// Records to consume.
+    pub lag: i64,
+    /// The age of the first of them in seconds, 0 when there is none.
+    pub seconds: f64,
+    /// The share of the retention that is left before it is removed.
+    pub margin: f64,
+}
