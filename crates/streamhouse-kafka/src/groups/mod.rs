@@ -15,6 +15,7 @@ mod seat; //              one group with those who wait for it
 pub(crate) mod state; //  what a group does, without clock, store or socket
 mod subscription; //      what consumers tell each other
 pub(crate) mod table; //  what this agent knows of its groups, for whoever looks at them
+pub(crate) mod lag; //    how far they are behind
 mod takeover; //          taking groups from the store, and giving them up
 
 pub(crate) use coordinator::Groups;

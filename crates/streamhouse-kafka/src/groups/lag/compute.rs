@@ -94,7 +94,7 @@ mod tests {
         let limits = |ms, bytes| Limits { ms, bytes };
         assert_eq!(limits(None, None).margin(1e9, i64::MAX), 1.0);
         assert_eq!(limits(Some(100_000), None).margin(25.0, 0), 0.75);
-        assert_eq!(limits(Some(100_000), Some(1_000)).margin(25.0, 900), 0.1 + f64::EPSILON * 0.0);
+        assert_eq!(limits(Some(100_000), Some(1_000)).margin(25.0, 500), 0.5);
         assert_eq!(limits(Some(100_000), None).margin(500.0, 0), 0.0);
         assert_eq!(limits(Some(0), Some(0)).margin(0.0, 0), 1.0);
         assert_eq!(limits(Some(0), None).margin(1.0, 0), 0.0);

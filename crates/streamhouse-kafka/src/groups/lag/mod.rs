@@ -28,7 +28,6 @@ use crate::broker::Broker;
 use crate::groups::table::GroupTable;
 use std::sync::Arc;
 use std::time::Duration;
-use streamhouse_metadata::Retention;
 use streamhouse_observability::instruments::LagMetrics;
 use streamhouse_storage::Clock;
 use tokio::time::{MissedTickBehavior, interval};
@@ -56,17 +55,11 @@ pub struct LagConfig {
     pub interval: Duration,
     /// Into how many series it is split. Default: partitions.
     pub detail: LagDetail,
-    /// What holds for topics that say nothing of their retention. Default: no limit.
-    pub retention: Retention,
 }
 
 impl Default for LagConfig {
     fn default() -> Self {
-        Self {
-            interval: Duration::from_secs(5),
-            detail: LagDetail::default(),
-            retention: Retention::default(),
-        }
+        Self { interval: Duration::from_secs(5), detail: LagDetail::default() }
     }
 }
 

@@ -1,7 +1,9 @@
 //! What lag is computed from.
 
 use crate::broker::Broker;
-use streamhouse_metadata::{MetadataError, Position, Topic, TopicId, TopicPartition, Watermarks};
+use streamhouse_metadata::{
+    MetadataError, Position, Retention, Topic, TopicId, TopicPartition, Watermarks,
+};
 
 /// What the computation asks for.
 pub(super) trait Source: Sync {
@@ -10,6 +12,9 @@ pub(super) trait Source: Sync {
 
     /// The topic of this name, if there is one.
     fn topic_named(&self, name: &str) -> Option<Topic>;
+
+    /// What holds for topics that say nothing of their retention.
+    fn default_retention(&self) -> Retention;
 
     /// Where a record lies, if that is known without asking.
     fn recent(&self, partition: TopicPartition, offset: i64) -> Option<Position>;
@@ -34,6 +39,10 @@ impl Source for Broker {
 
     fn topic_named(&self, name: &str) -> Option<Topic> {
         self.topics.get(name)?.topic.clone()
+    }
+
+    fn default_retention(&self) -> Retention {
+        Retention::default()
     }
 
     fn recent(&self, partition: TopicPartition, offset: i64) -> Option<Position> {

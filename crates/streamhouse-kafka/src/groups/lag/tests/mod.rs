@@ -1,0 +1,8 @@
+//! Lag as it is shown, over a log that is made up and a clock that is told.
+
+mod ends; //   of groups, topics, series
+mod detail; // folding, and the bound on series
+mod truth; //  what is shown of groups that live, stall, die
+mod world;
+
+use world::World;
