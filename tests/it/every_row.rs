@@ -38,6 +38,30 @@ const MOVED_BY_OTHER_TESTS: &[(&str, &str)] = &[
         "streamhouse_telemetry_series_overflows_total",
         "beyond_the_bound_every_increment_is_in_other_and_nothing_is_lost",
     ),
+    (
+        "streamhouse_consumer_lag",
+        "lag_is_the_records_after_the_commit_and_the_age_of_the_first_of_them",
+    ),
+    (
+        "streamhouse_consumer_lag_time_seconds",
+        "lag_is_the_records_after_the_commit_and_the_age_of_the_first_of_them",
+    ),
+    (
+        "streamhouse_consumer_retention_margin_ratio",
+        "the_margin_falls_while_the_commit_stands_still_by_time_and_by_size",
+    ),
+    (
+        "streamhouse_consumer_records_lost_total",
+        "retention_that_overtakes_a_group_takes_from_its_lag_and_tells_what_was_lost",
+    ),
+    (
+        "streamhouse_consumer_groups_uncommitted",
+        "a_group_without_commits_has_no_series_and_is_counted_apart",
+    ),
+    (
+        "streamhouse_group_commit_age_seconds",
+        "a_group_that_lives_but_never_commits_again_ages_exactly",
+    ),
     ("tokio_runtime_global_queue", "tasks_that_wait_for_a_worker_are_counted"),
     (
         "streamhouse_telemetry_name_conflicts",

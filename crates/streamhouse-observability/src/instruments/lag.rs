@@ -1,5 +1,7 @@
 use super::{GROUP_PARTITIONS, GROUPS};
-use crate::declare::{Counter, CounterCell, FloatGauge, FloatGaugeCell, Gauge, GaugeCell, Histogram};
+use crate::declare::{
+    Counter, CounterCell, FloatGauge, FloatGaugeCell, Gauge, GaugeCell, Histogram,
+};
 use crate::labels::{Group, Outcome, Partition, Topic};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,10 +24,10 @@ crate::instruments! {
         records_lost: Counter<(Group, Topic)> = "{record}", series = GROUP_PARTITIONS;
         /// Groups with members that have partitions without a committed offset.
         groups_uncommitted: Gauge<()> = "{group}";
-        /// Time since the group last committed an offset.
-        commit_age: FloatGauge<Group> = "s", name = "streamhouse.group.commit_age", series = GROUPS;
         /// Time of one computation of all lags.
         lag_duration: Histogram<Outcome> = "s";
+        /// Time since the group last committed an offset.
+        commit_age: FloatGauge<Group> = "s", name = "streamhouse.group.commit_age", series = GROUPS;
     }
 }
 

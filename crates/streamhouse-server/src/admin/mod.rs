@@ -1,6 +1,7 @@
-//! The admin port: overview, metrics, health, log level.
+//! The admin port: overview, metrics, health, consumer groups, log level.
 
 mod access;
+mod groups;
 mod overview;
 mod trace;
 
@@ -12,6 +13,7 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
+use streamhouse_kafka::Lags;
 use streamhouse_observability::Observability;
 use streamhouse_observability::health::Health;
 use streamhouse_observability::logging::LogControl;
@@ -41,6 +43,7 @@ impl AdminServer {
         listener: TcpListener,
         observability: &Observability,
         health: &Health,
+        lags: Lags,
         config: &Admin,
     ) -> Result<Self, StartError> {
         let failed = |error: std::io::Error| StartError::Admin(error.to_string());
@@ -48,7 +51,7 @@ impl AdminServer {
         if config.token.is_none() && !addr.ip().is_loopback() {
             tracing::warn!(%addr, "the admin port is open to other machines; set admin.token");
         }
-        let router = router(observability, health, config);
+        let router = router(observability, health, lags, config);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("streamhouse-admin")
@@ -102,7 +105,7 @@ async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
     }
 }
 
-fn router(observability: &Observability, health: &Health, config: &Admin) -> Router {
+fn router(observability: &Observability, health: &Health, lags: Lags, config: &Admin) -> Router {
     let log_level = Router::new()
         .route("/log-level", get(log_level).put(set_log_level))
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -110,6 +113,7 @@ fn router(observability: &Observability, health: &Health, config: &Admin) -> Rou
     let guarded = Router::new()
         .route("/", get(overview::page))
         .merge(observability.exposition().router())
+        .merge(groups::router(lags))
         .merge(log_level);
     let guarded = access::guard(guarded, config.token.clone());
     trace::requests(guarded.merge(health.router()), observability.requests())

@@ -12,6 +12,7 @@ pub(super) async fn page() -> Html<String> {
          <li><a href=/health/ready>/health/ready</a> whether it can serve, part by part\n\
          <li><a href=/health/live>/health/live</a> whether it runs\n\
          <li><a href=/health>/health</a> the verdict alone\n\
+         <li><a href=/groups>/groups</a> how far consumer groups are behind\n\
          <li><a href=/log-level>/log-level</a> which log lines are written; PUT changes it\n\
          </ul>\n"
     ))

@@ -33,6 +33,10 @@ async fn follow(State(requests): State<Requests>, request: Request, next: Next) 
 /// The pattern that `path` matches: a path itself could be anything.
 fn route(path: &str) -> &'static str {
     const ROUTES: &[&str] =
-        &["/", "/metrics", "/health", "/health/ready", "/health/live", "/log-level"];
-    ROUTES.iter().find(|route| **route == path).copied().unwrap_or("other")
+        &["/", "/metrics", "/health", "/health/ready", "/health/live", "/groups", "/log-level"];
+    match ROUTES.iter().find(|route| **route == path) {
+        Some(route) => route,
+        None if path.starts_with("/groups/") => "/groups/{name}",
+        None => "other",
+    }
 }

@@ -5,6 +5,7 @@
 //! way, and what is acknowledged is durable throughout.
 
 mod error;
+mod lag;
 mod store;
 pub mod telemetry;
 mod watch;
@@ -23,7 +24,7 @@ use streamhouse_observability::Observability;
 use streamhouse_observability::health::Health;
 use streamhouse_observability::instruments::{Instruments, ObjectStoreMetrics};
 use streamhouse_storage::object_store::{self, ObjectStore, ObjectStoreConfig, OpenError};
-use streamhouse_storage::{Cache, Partitions, Reader, WriterPool};
+use streamhouse_storage::{Cache, Clock, Partitions, Reader, WriterPool};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
@@ -87,8 +88,9 @@ impl App {
         let agent = register(&sqlite, &*metadata, &broker_config, kafka_addr).await?;
         let partitions = Partitions::new();
         let cache = Cache::new(config.cache.size.0, &instruments.cache);
+        let clock = Clock::new();
         let writer = WriterPool::start(
-            store::writer(config, &wanted.url, agent),
+            store::writer(config, &wanted.url, agent, clock),
             objects.clone(),
             metadata.clone(),
             partitions.clone(),
@@ -108,9 +110,11 @@ impl App {
 
         let watchers = CancellationToken::new();
         watch::start(&observability, &instruments, &writer, metadata.clone(), &watchers);
+        let lags = lag::start(broker.clone(), &config.lag, clock, &instruments.lag, &watchers);
         let checks = health::checks(metadata, objects, cache, writer.clone());
         let health = Health::start(observability.declare(), &instruments.service, checks);
-        let admin = AdminServer::start(admin_listener, &observability, &health, &config.admin)?;
+        let admin =
+            AdminServer::start(admin_listener, &observability, &health, lags, &config.admin)?;
 
         let kafka_stop = CancellationToken::new();
         let kafka_listener = into_tokio(kafka_listener)?;

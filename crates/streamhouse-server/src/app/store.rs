@@ -5,10 +5,10 @@ use crate::config::{Config, MetadataUrl, ObjectStoreUrl, Secret as Shown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use streamhouse_metadata::{SqliteOptions, SqliteStore};
-use streamhouse_storage::WriterConfig;
 use streamhouse_storage::object_store::{
     ObjectStoreConfig, ObjectStoreUrl as Url, S3Config, Secret,
 };
+use streamhouse_storage::{Clock, WriterConfig};
 
 /// What the object store is opened with.
 pub(super) fn object_store(config: &Config) -> ObjectStoreConfig {
@@ -29,7 +29,7 @@ pub(super) fn object_store(config: &Config) -> ObjectStoreConfig {
 }
 
 /// How the writer pool of agent number `agent` makes segments of batches.
-pub(super) fn writer(config: &Config, url: &Url, agent: i32) -> WriterConfig {
+pub(super) fn writer(config: &Config, url: &Url, agent: i32, clock: Clock) -> WriterConfig {
     let defaults = match url {
         Url::S3 { .. } => WriterConfig::s3(agent),
         Url::Local(_) | Url::Memory => WriterConfig::local(agent),
@@ -41,6 +41,7 @@ pub(super) fn writer(config: &Config, url: &Url, agent: i32) -> WriterConfig {
         segment_bytes: writer.segment_size.as_usize(),
         // The store's own deadline is to end first: it knows, and counts, what went wrong.
         put_budget: writer.put_timeout + Duration::from_secs(1),
+        clock,
         ..defaults
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! Data goes to standard output, everything else to standard error. Exit codes: 0 it worked, 1 it
 //! failed, 2 the command or the configuration makes no sense.
+mod admin; //   what talks to a server's admin port
 mod client; //  what talks to a server
 mod config;
 mod consume;
 mod demo;
 mod format; //  times, keys, values
+mod group;
 mod output; //  where data goes
 mod produce;
 mod serve;
@@ -52,6 +54,8 @@ enum Command {
     Demo(demo::Demo),
     #[command(subcommand)]
     Topic(topic::Topic),
+    #[command(subcommand)]
+    Group(group::Group),
     Produce(produce::Produce),
     Consume(consume::Consume),
     Config(config::Config),
@@ -65,6 +69,7 @@ impl Command {
             Self::Serve(_) => return false,
             Self::Demo(demo) => demo.output,
             Self::Topic(topic) => topic.client().output,
+            Self::Group(group) => group.admin().output,
             Self::Produce(produce) => produce.client.output,
             Self::Consume(consume) => consume.client.output,
             Self::Config(config) => config.output,
@@ -104,6 +109,7 @@ fn dispatch(
         Command::Serve(serve) => serve.run(environment),
         Command::Demo(demo) => demo.run(environment, output),
         Command::Topic(topic) => topic.run(environment, output),
+        Command::Group(group) => group.run(environment, output),
         Command::Produce(produce) => produce.run(environment, output),
         Command::Consume(consume) => consume.run(environment, output),
         Command::Config(config) => config.run(environment, output),

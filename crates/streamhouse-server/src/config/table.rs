@@ -4,8 +4,8 @@
 //! `kafka.addr` is `STREAMHOUSE_KAFKA_ADDR`.
 
 use super::value::{
-    Bytes, Exposition, HostPort, LogFormat, MetadataUrl, ObjectStoreUrl, OtlpProtocol, Secret,
-    Value,
+    Bytes, Exposition, HostPort, LagDetail, LogFormat, MetadataUrl, ObjectStoreUrl, OtlpProtocol,
+    Secret, Value,
 };
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -164,6 +164,15 @@ settings! {
     cache: Cache("cache.") {
         /// Memory for blocks of segments.
         size: Bytes = Bytes::mib(128);
+    }
+
+    /// How far consumer groups are behind.
+    lag: Lag("lag.") {
+        /// Into how many series lag is split: one for each partition, topic or group. Less detail
+        /// sums records and shows the greatest age and the least margin.
+        detail: LagDetail = LagDetail::Partition;
+        /// Time from one computation of all lags to the next, at least 100ms.
+        interval: Duration = Duration::from_secs(5);
     }
 
     /// Log lines on standard error.

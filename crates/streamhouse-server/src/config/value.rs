@@ -337,6 +337,18 @@ words! {
 }
 
 words! {
+    /// Into how many series lag is split.
+    LagDetail("partition, topic or group") {
+        /// One for each partition.
+        Partition = "partition",
+        /// One for each topic of a group.
+        Topic = "topic",
+        /// One for each group.
+        Group = "group",
+    }
+}
+
+words! {
     /// What writes `/metrics`.
     Exposition("native or bridge") {
         /// StreamHouse's own renderer.

@@ -11,6 +11,9 @@ const COMMANDS: &[&[&str]] = &[
     &["topic", "describe"],
     &["topic", "delete"],
     &["topic", "add-partitions"],
+    &["group"],
+    &["group", "list"],
+    &["group", "describe"],
     &["produce"],
     &["consume"],
     &["config"],
@@ -36,6 +39,10 @@ fn what_makes_no_sense_ends_with_two_and_goes_to_standard_error() {
         &["topic"],
         &["topic", "create"],
         &["topic", "create", "x", "--partitions", "0"],
+        &["group"],
+        &["group", "describe"],
+        &["group", "describe", ""],
+        &["group", "list", "--admin", "9464"],
         &["consume", "x", "--from", "somewhere"],
         &["consume", "x", "--partition", "-1"],
         &["produce", "x", "--acks", "2"],
@@ -78,6 +85,16 @@ fn a_client_without_a_server_fails_with_one_and_says_where_it_looked() {
         let wanted = format!("error: cannot reach {brokers}");
         assert!(finished.stderr.starts_with(&wanted), "{arguments:?}: {}", finished.stderr);
     }
+}
+
+#[test]
+fn without_an_admin_port_the_group_command_fails_with_one_and_says_where_it_looked() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let admin = format!("127.0.0.1:{port}");
+    let finished = run(&["group", "list", "--admin", &admin]).expect(1);
+    assert_eq!(finished.stdout, "");
+    let wanted = format!("error: cannot reach the admin port {admin}");
+    assert!(finished.stderr.starts_with(&wanted), "{}", finished.stderr);
 }
 
 #[test]

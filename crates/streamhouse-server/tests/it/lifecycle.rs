@@ -36,6 +36,31 @@ fn a_ready_server_serves_metrics_and_health() {
 }
 
 #[test]
+fn groups_are_told_as_json_and_as_a_table_and_an_unknown_one_is_an_error() {
+    let server = Server::start(&["--set", "admin.token=secret", "--set", "lag.interval=100ms"]);
+    let group = |arguments: &[&str], token: &str| {
+        let mut command = streamhouse(server.folder(), &["group"]);
+        command.args(arguments).args(["--admin", &server.admin]);
+        command.env("STREAMHOUSE_ADMIN_TOKEN", token);
+        finish(command, "")
+    };
+    let page = eventually("lag is computed", || {
+        let header = "Authorization: Bearer secret\r\n";
+        let (status, body) = get(&server.admin, "/groups", header).unwrap();
+        assert_eq!(status, 200);
+        Some(json(&body)).filter(|page| !page["computed_ms"].is_null())
+    });
+    assert_eq!((&page["complete"], &page["groups"]), (&Value::Bool(true), &Value::Array(vec![])));
+    assert_eq!(group(&["list", "--output", "json"], "secret").expect(0).stdout, "");
+    assert!(group(&["list"], "secret").expect(0).stdout.starts_with("GROUP  STATE"));
+    let missing = group(&["describe", "a/b"], "secret").expect(1);
+    assert!(missing.stderr.contains("coordinates no group \"a/b\""), "{}", missing.stderr);
+
+    let stranger = group(&["list"], "").expect(1);
+    assert!(stranger.stderr.contains("STREAMHOUSE_ADMIN_TOKEN"), "{}", stranger.stderr);
+}
+
+#[test]
 fn the_log_level_is_shown_and_changed_at_run_time() {
     let mut server = Server::start(&["--log-level", "warn,streamhouse::ready=info"]);
     assert_eq!(server.get("/log-level"), (200, "warn,streamhouse::ready=info\n".into()));
@@ -51,7 +76,7 @@ fn the_log_level_is_shown_and_changed_at_run_time() {
 #[test]
 fn with_a_token_only_health_is_open() {
     let server = Server::start(&["--set", "admin.token=secret"]);
-    for path in ["/", "/metrics", "/log-level"] {
+    for path in ["/", "/metrics", "/groups", "/log-level"] {
         assert_eq!(server.get(path).0, 401, "{path}");
         let with = |token: &str| {
             let header = format!("Authorization: Bearer {token}\r\n");

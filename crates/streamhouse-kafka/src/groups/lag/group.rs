@@ -281,9 +281,11 @@ impl Followed {
             }
             topic.is_touched = false;
         }
-        self.uncommitted = subscribed.unwrap_or_default().iter().map(|name| {
-            source.topic_named(name).map_or(0, |topic| self.without_commit(&topic))
-        }).sum();
+        self.uncommitted = subscribed
+            .unwrap_or_default()
+            .iter()
+            .map(|name| source.topic_named(name).map_or(0, |topic| self.without_commit(&topic)))
+            .sum();
     }
 
     fn without_commit(&self, topic: &streamhouse_metadata::Topic) -> usize {
@@ -433,7 +435,9 @@ impl Followed {
         let mut whole = Behind::NOTHING;
         let mut partitions = Vec::with_capacity(self.entries.len());
         for entry in &self.entries {
-            let (Some(behind), Some(ends)) = (entry.behind, ends.get(entry.place)) else { continue };
+            let (Some(behind), Some(ends)) = (entry.behind, ends.get(entry.place)) else {
+                continue;
+            };
             let Some((topic, _)) = &self.topics[entry.topic].known else { continue };
             whole = whole.and(behind);
             partitions.push(PartitionLag {

@@ -171,7 +171,8 @@ fn what_groups_lost_is_told_for_an_hour_also_where_nobody_else_owns_the_series()
     let topic: std::sync::Arc<str> = "orders".into();
     lost.record(&topic, &[("billing".into(), 3), ("audit".into(), 0), ("bad".into(), -1)]);
     lost.record(&topic, &[("billing".into(), 4)]);
-    const LOST: &str = "streamhouse_consumer_records_lost_total{group=\"billing\",topic=\"orders\"}";
+    const LOST: &str =
+        "streamhouse_consumer_records_lost_total{group=\"billing\",topic=\"orders\"}";
     for _ in 0..3 {
         assert_eq!(value_of(&seen.text(), LOST), Some(7.0));
     }

@@ -244,8 +244,7 @@ pub fn commit(group: &GroupView, partition: TopicPartition, offset: i64) {
 }
 
 pub fn commit_at(group: &GroupView, partition: TopicPartition, offset: i64, committed_ms: i64) {
-    let committed =
-        CommittedOffset { offset, leader_epoch: -1, metadata: "".into(), committed_ms };
+    let committed = CommittedOffset { offset, leader_epoch: -1, metadata: "".into(), committed_ms };
     group.change(|facts| {
         facts.offsets.insert(partition, committed);
         facts.committed_ms = Some(committed_ms);

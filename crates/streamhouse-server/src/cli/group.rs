@@ -1,0 +1,176 @@
+//! `streamhouse group`: lists and describes consumer groups, and how far they are behind.
+
+use super::Environment;
+use super::admin::{AdminFlags, AdminPort, encode};
+use super::client::block_on;
+use super::output::{Failure, Output};
+use clap::Subcommand;
+use serde_json::Value;
+
+const EXAMPLE: &str = "Example:
+  streamhouse group list";
+const LIST: &str = "Example:
+  streamhouse group list --output json";
+const DESCRIBE: &str = "Example:
+  streamhouse group describe billing";
+
+/// Shows consumer groups and how far they are behind
+#[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLE, subcommand_required = true)]
+pub(super) enum Group {
+    /// Lists the groups that the server coordinates
+    #[command(after_help = LIST)]
+    List {
+        #[command(flatten)]
+        admin: AdminFlags,
+    },
+    /// Shows how far a group is behind in each partition
+    #[command(after_help = DESCRIBE)]
+    Describe {
+        /// The group's name
+        name: String,
+        #[command(flatten)]
+        admin: AdminFlags,
+    },
+}
+
+impl Group {
+    pub(super) fn run(self, environment: &Environment, output: &mut Output) -> Result<(), Failure> {
+        let port = self.admin().port(environment)?;
+        match self {
+            Self::List { .. } => list(&block_on(page(&port, "/groups", ""))?, output),
+            Self::Describe { name, .. } if name.is_empty() => {
+                Err(Failure::Usage("a group's name cannot be empty".into()))
+            }
+            Self::Describe { name, .. } => {
+                let path = format!("/groups/{}", encode(&name));
+                describe(&block_on(page(&port, &path, &name))?, output)
+            }
+        }
+    }
+
+    pub(super) fn admin(&self) -> &AdminFlags {
+        match self {
+            Self::List { admin } | Self::Describe { admin, .. } => admin,
+        }
+    }
+}
+
+/// A page of the admin port, about `group` if that is named.
+async fn page(port: &AdminPort, path: &str, group: &str) -> Result<Value, Failure> {
+    match port.get(path).await? {
+        (200, page) => Ok(page),
+        (404, _) if !group.is_empty() => {
+            let fix = "ask `streamhouse group list`, or the agent that coordinates it";
+            Err(Failure::Failed(format!("the server coordinates no group {group:?}; {fix}")))
+        }
+        (status, page) => Err(Failure::Failed(format!("the server answered {status}: {page}"))),
+    }
+}
+
+/// What a column is called, and what stands in it.
+type Column = (&'static str, fn(&Value) -> String);
+
+const GROUPS: &[Column] = &[
+    ("GROUP", |row| plain(&row["group"])),
+    ("STATE", |row| plain(&row["state"])),
+    ("MEMBERS", |row| row["members"].to_string()),
+    ("LAG", |row| row["lag"].to_string()),
+    ("LAG TIME", |row| seconds(&row["lag_seconds"])),
+    ("RETENTION LEFT", |row| share(&row["retention_margin"])),
+    ("LAST COMMIT", |row| seconds(&row["commit_age_seconds"])),
+    ("UNCOMMITTED", |row| row["uncommitted_partitions"].to_string()),
+];
+
+const PARTITIONS: &[Column] = &[
+    ("TOPIC", |row| plain(&row["topic"])),
+    ("PARTITION", |row| row["partition"].to_string()),
+    ("COMMITTED", |row| row["committed"].to_string()),
+    ("LOG START", |row| row["log_start"].to_string()),
+    ("END", |row| row["end"].to_string()),
+    ("LAG", |row| row["lag"].to_string()),
+    ("LAG TIME", |row| seconds(&row["lag_seconds"])),
+    ("RETENTION LEFT", |row| share(&row["retention_margin"])),
+];
+
+fn list(page: &Value, output: &mut Output) -> Result<(), Failure> {
+    table(GROUPS, rows(&page["groups"]), output)
+}
+
+fn describe(page: &Value, output: &mut Output) -> Result<(), Failure> {
+    if output.is_json() {
+        return output.say("", page.clone());
+    }
+    table(GROUPS, std::slice::from_ref(page), output)?;
+    output.say("", Value::Null)?;
+    table(PARTITIONS, rows(&page["partitions"]), output)
+}
+
+fn rows(list: &Value) -> &[Value] {
+    list.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn table(columns: &[Column], rows: &[Value], output: &mut Output) -> Result<(), Failure> {
+    let cells: Vec<Vec<String>> =
+        rows.iter().map(|row| columns.iter().map(|(_, cell)| cell(row)).collect()).collect();
+    let width = |place: usize| {
+        let widest = cells.iter().map(|row| row[place].chars().count()).max().unwrap_or(0);
+        widest.max(columns[place].0.len())
+    };
+    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+    let line = |texts: &mut dyn Iterator<Item = &str>| {
+        let padded = texts.zip(&widths).map(|(text, width)| format!("{text:width$}"));
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    if !output.is_json() {
+        output.say(line(&mut columns.iter().map(|(name, _)| *name)), Value::Null)?;
+    }
+    for (row, cells) in rows.iter().zip(&cells) {
+        output.say(line(&mut cells.iter().map(String::as_str)), row.clone())?;
+    }
+    Ok(())
+}
+
+/// A name as one piece of text that cannot move the cursor or colour the terminal: clients choose
+/// the names of groups.
+fn plain(name: &Value) -> String {
+    let is_harmless = |c: char| {
+        !c.is_control()
+            && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    let mut text = String::new();
+    for c in name.as_str().unwrap_or("-").chars() {
+        if is_harmless(c) {
+            text.push(c);
+        } else {
+            text.extend(c.escape_unicode());
+        }
+    }
+    text
+}
+
+fn seconds(value: &Value) -> String {
+    value.as_f64().map_or_else(|| "-".into(), |seconds| format!("{seconds:.1}s"))
+}
+
+fn share(value: &Value) -> String {
+    value.as_f64().map_or_else(|| "-".into(), |share| format!("{:.0}%", share * 100.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_groups_name_cannot_change_the_terminal() {
+        assert_eq!(plain(&json!("billing ä")), "billing ä");
+        assert_eq!(plain(&json!("a\u{1b}[31m\n\u{202e}b")), "a\\u{1b}[31m\\u{a}\\u{202e}b");
+    }
+
+    #[test]
+    fn what_is_not_known_is_a_hyphen() {
+        assert_eq!((seconds(&Value::Null), share(&Value::Null)), ("-".into(), "-".into()));
+        assert_eq!((seconds(&json!(61.25)), share(&json!(0.125))), ("61.2s".into(), "12%".into()));
+    }
+}
