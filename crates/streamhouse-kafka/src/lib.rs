@@ -25,6 +25,6 @@ mod topics; //     open topics with their handles
 pub use broker::Broker;
 pub use config::{BrokerConfig, GroupConfig};
 pub use error::KafkaError;
-pub use groups::lag::{GroupLag, LagConfig, LagDetail, LagView, Lags, PartitionLag, follow_lag};
+pub use groups::lag::{GroupLag, LagDetail, LagTracker, LagView, Lags, PartitionLag, follow_lag};
 pub use groups::table::{GroupFacts, GroupTable, GroupView};
 pub use listener::serve;

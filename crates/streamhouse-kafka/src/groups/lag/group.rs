@@ -4,7 +4,7 @@ use super::compute::{self, Limits, Moment};
 use super::ends::{Ends, Place};
 use super::series::{Behind, Key, Series, Shared};
 use super::source::Source;
-use super::{GroupLag, LagConfig, PartitionLag};
+use super::{GroupLag, LagDetail, PartitionLag};
 use crate::groups::table::{GroupFacts, GroupView};
 use std::iter::Peekable;
 use std::sync::Arc;
@@ -347,7 +347,7 @@ impl Followed {
     }
 
     /// Computes what every place is behind, and folds it as wanted.
-    pub fn compute(&mut self, config: LagConfig, now: Moment) {
+    pub fn compute(&mut self, detail: LagDetail, now: Moment) {
         self.folds.clear();
         for entry in &mut self.entries {
             let Some(behind) = &mut entry.behind else { continue };
@@ -359,7 +359,7 @@ impl Followed {
                 let bytes = position.map_or(0, |found| found.bytes_to_end);
                 behind.margin = limits.unwrap_or_default().margin(behind.seconds, bytes);
             }
-            let key = Key::of(entry.copied.partition, config.detail);
+            let key = Key::of(entry.copied.partition, detail);
             match self.folds.last_mut() {
                 Some((last, fold)) if *last == key => *fold = fold.and(*behind),
                 _ => self.folds.push((key, *behind)),

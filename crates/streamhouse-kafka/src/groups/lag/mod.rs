@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use streamhouse_observability::instruments::LagMetrics;
 use streamhouse_storage::Clock;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::MissedTickBehavior;
 use tracker::Tracker;
 
 /// The shortest time from one computation to the next.
@@ -48,38 +48,40 @@ pub enum LagDetail {
     Group,
 }
 
-/// How lag is computed.
-#[derive(Clone, Copy, Debug)]
-pub struct LagConfig {
-    /// The time from one computation to the next, at least 100 ms. Default 5 s.
-    pub interval: Duration,
-    /// Into how many series it is split. Default: partitions.
-    pub detail: LagDetail,
-}
+/// Computes lag, once each time it is asked to.
+#[derive(Debug)]
+pub struct LagTracker(Tracker);
 
-impl Default for LagConfig {
-    fn default() -> Self {
-        Self { interval: Duration::from_secs(5), detail: LagDetail::default() }
+impl LagTracker {
+    /// Knows nothing yet; sets the cells of `metrics` and replaces the view of `lags`. Append times
+    /// are compared with `clock`.
+    pub fn new(detail: LagDetail, clock: Clock, metrics: LagMetrics, lags: Lags) -> Self {
+        Self(Tracker::new(detail, clock, metrics, lags))
+    }
+
+    /// Computes all lags of `groups`. What the metadata store does not tell stays as it was.
+    ///
+    /// # Cancel safety
+    /// After a dropped call nothing is known any more.
+    pub async fn compute(&mut self, groups: &GroupTable, broker: &Broker) {
+        self.0.cycle(groups, broker).await;
     }
 }
 
-/// Computes the lag of `groups` again and again, for ever, into the cells of `metrics` and `lags`.
+/// Computes the lag of `groups` again and again, for ever.
 ///
 /// # Cancel safety
 /// Dropping the future ends the series.
 pub async fn follow_lag(
-    broker: Arc<Broker>,
+    mut tracker: LagTracker,
+    interval: Duration,
     groups: GroupTable,
-    config: LagConfig,
-    clock: Clock,
-    metrics: LagMetrics,
-    lags: Lags,
+    broker: Arc<Broker>,
 ) {
-    let mut tracker = Tracker::new(config, clock, metrics, lags);
-    let mut ticks = interval(config.interval.max(SHORTEST));
+    let mut ticks = tokio::time::interval(interval.max(SHORTEST));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        tracker.cycle(&groups, &*broker).await;
+        tracker.compute(&groups, &broker).await;
     }
 }

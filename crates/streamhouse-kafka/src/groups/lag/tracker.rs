@@ -5,7 +5,7 @@ use super::ends::{Ends, Place};
 use super::group::{Copied, Followed};
 use super::series::Shared;
 use super::source::Source;
-use super::{LagConfig, LagView, Lags};
+use super::{LagDetail, LagView, Lags};
 use crate::groups::table::GroupTable;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ const TURN: usize = 2_000;
 /// Follows the groups of one agent.
 #[derive(Debug)]
 pub(super) struct Tracker {
-    config: LagConfig,
+    detail: LagDetail,
     clock: Clock,
     metrics: LagMetrics,
     lags: Lags,
@@ -64,9 +64,9 @@ impl Turn {
 }
 
 impl Tracker {
-    pub fn new(config: LagConfig, clock: Clock, metrics: LagMetrics, lags: Lags) -> Self {
+    pub fn new(detail: LagDetail, clock: Clock, metrics: LagMetrics, lags: Lags) -> Self {
         Self {
-            config,
+            detail,
             clock,
             lags,
             uncommitted: metrics.groups_uncommitted.bind(&()),
@@ -169,7 +169,7 @@ impl Tracker {
         let now = self.now();
         let mut turn = Turn::default();
         for group in self.groups.values_mut() {
-            group.compute(self.config, now);
+            group.compute(self.detail, now);
             self.room += group.drop_gone();
             turn.after(group.len()).await;
         }

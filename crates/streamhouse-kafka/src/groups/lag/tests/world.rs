@@ -2,7 +2,7 @@
 
 use super::super::source::Source;
 use super::super::tracker::Tracker;
-use super::super::{GroupLag, LagConfig, LagDetail, Lags};
+use super::super::{GroupLag, LagDetail, Lags};
 use crate::groups::table::{GroupFacts, GroupTable, GroupView};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -154,17 +154,16 @@ impl World {
         let (declare, seen) = testing::in_memory();
         let metrics = LagMetrics::declare(&declare);
         let (clock, lags) = (Clock::at(ms), Lags::default());
-        let config = LagConfig { detail, ..LagConfig::default() };
-        let tracker = Tracker::new(config, clock, metrics.clone(), lags.clone());
+        let tracker = Tracker::new(detail, clock, metrics.clone(), lags.clone());
         let (log, groups) = (Log::default(), GroupTable::default());
         Self { log, groups, clock, lags, seen, metrics, tracker }
     }
 
     /// The process begins again: what the tracker knew is lost, the log and the groups are not.
     pub fn restart(&mut self, clock: Clock) {
-        let config = LagConfig::default();
         self.clock = clock;
-        self.tracker = Tracker::new(config, clock, self.metrics.clone(), self.lags.clone());
+        let (metrics, lags) = (self.metrics.clone(), self.lags.clone());
+        self.tracker = Tracker::new(LagDetail::default(), clock, metrics, lags);
     }
 
     pub async fn cycle(&mut self) {
