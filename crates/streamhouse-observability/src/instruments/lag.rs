@@ -69,8 +69,11 @@ const KEPT: usize = 10_000;
 #[derive(Clone, Debug)]
 pub struct Lost {
     records: Counter<(Group, Topic)>,
-    kept: Arc<Mutex<HashMap<(Group, Topic), (CounterCell, Instant)>>>,
+    kept: Arc<Mutex<Kept>>,
 }
+
+/// Series by group and topic, each with the time of its last loss.
+type Kept = HashMap<(Group, Topic), (CounterCell, Instant)>;
 
 impl Lost {
     /// Counts what a trim of `topic` took: groups, and how many records of each.
