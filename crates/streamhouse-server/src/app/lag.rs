@@ -2,7 +2,7 @@
 
 use crate::config::{Lag, LagDetail as Detail};
 use std::sync::Arc;
-use streamhouse_kafka::{Broker, GroupTable, LagDetail, LagTracker, Lags, follow_lag};
+use streamhouse_kafka::{Broker, LagDetail, LagTracker, Lags, follow_lag};
 use streamhouse_observability::instruments::LagMetrics;
 use streamhouse_storage::Clock;
 use tokio_util::sync::CancellationToken;
@@ -20,9 +20,9 @@ pub(super) fn start(
         Detail::Topic => LagDetail::Topic,
         Detail::Group => LagDetail::Group,
     };
-    let (lags, groups) = (Lags::default(), GroupTable::default());
+    let lags = Lags::default();
     let tracker = LagTracker::new(detail, clock, metrics.clone(), lags.clone());
-    let work = follow_lag(tracker, config.interval, groups, broker);
+    let work = follow_lag(tracker, config.interval, broker);
     let stop = stop.clone();
     tokio::spawn(async move { stop.run_until_cancelled(work).await });
     lags

@@ -68,16 +68,12 @@ impl LagTracker {
     }
 }
 
-/// Computes the lag of `groups` again and again, for ever.
+/// Computes the lag of the groups that `broker` coordinates again and again, for ever.
 ///
 /// # Cancel safety
 /// Dropping the future ends the series.
-pub async fn follow_lag(
-    mut tracker: LagTracker,
-    interval: Duration,
-    groups: GroupTable,
-    broker: Arc<Broker>,
-) {
+pub async fn follow_lag(mut tracker: LagTracker, interval: Duration, broker: Arc<Broker>) {
+    let groups = broker.groups();
     let mut ticks = tokio::time::interval(interval.max(SHORTEST));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
