@@ -4,9 +4,8 @@ Prints one line per check: PASS name, or FAIL name: reason; and at the end DONE 
 """
 
 import sys
-import time
-import traceback
 
+from checks import Checks, until
 from record import Record
 
 ACKS = ["0", "1", "all"]
@@ -14,7 +13,6 @@ CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 RECORDS = 60
 START = 1_700_000_000_000
 STEP = 1_000
-PATIENCE = 60
 
 
 def records(salt):
@@ -29,37 +27,12 @@ def records(salt):
     return made
 
 
-class Checks:
-    def __init__(self):
-        self.done = 0
-        self.failed = 0
-
-    def run(self, name, check):
-        self.done += 1
-        try:
-            check()
-            print(f"PASS {name}", flush=True)
-        except Exception as error:  # any failure of a client is a finding, none ends the run
-            self.failed += 1
-            reason = f"{type(error).__name__}: {error}".replace("\n", " ")
-            print(f"FAIL {name}: {reason}", flush=True)
-            traceback.print_exc()
-
-
 def equal(found, wanted):
     if len(found) != len(wanted):
         raise AssertionError(f"{len(found)} records instead of {len(wanted)}")
     for i, (one, other) in enumerate(zip(found, wanted)):
         if one != other:
             raise AssertionError(f"record {i} is {one!r:.200} instead of {other!r:.200}")
-
-
-def until(condition):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError("it did not come true in time")
-        time.sleep(0.05)
 
 
 def combination(checks, client, acks, codec):

@@ -4,20 +4,25 @@ use super::Environment;
 use super::client::{ClientFlags, block_on};
 use super::format::{json_bytes, parse_time};
 use super::output::{Failure, Output};
+use super::serve::stop_requested;
 use clap::Args;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
-use streamhouse_client::{ClientError, Consumer, Received, Start};
+use streamhouse_client::{
+    Begin, ClientError, Connection, Consumer, GroupConsumer, GroupOptions, Received, Start,
+};
 
 const EXAMPLE: &str = "Examples:
   streamhouse consume orders --from earliest --output json
   streamhouse consume orders --from time:2026-01-31T12:00:00Z --max 100
-  streamhouse consume orders --from latest --follow";
+  streamhouse consume orders --from latest --follow
+  streamhouse consume orders --group billing";
 
 /// Writes the records of a topic to standard output
 ///
-/// It ends at the last record there is when it begins, unless --follow or --max say otherwise.
+/// It ends at the last record there is when it begins, unless --follow or --max say otherwise. As a
+/// member of a group it goes on until --max, SIGTERM or SIGINT, and commits what it has written.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLE)]
 pub(super) struct Consume {
@@ -27,6 +32,9 @@ pub(super) struct Consume {
     #[arg(long = "partition", value_name = "NUMBER",
         value_parser = clap::value_parser!(i32).range(0..))]
     partitions: Vec<i32>,
+    /// Shares the topic with the other members of this group, and goes on where it has come to
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["partitions", "follow"])]
+    group: Option<String>,
     /// earliest, latest, offset:NUMBER or time:TIME
     #[arg(long, value_name = "START", default_value = "earliest", value_parser = start)]
     from: Start,
@@ -60,11 +68,63 @@ fn start(text: &str) -> Result<Start, String> {
 impl Consume {
     pub(super) fn run(self, environment: &Environment, output: &mut Output) -> Result<(), Failure> {
         let connection = self.client.connection(environment)?;
+        if let Some(group) = &self.group {
+            return block_on(self.share(&connection, group, output));
+        }
         block_on(async {
             let consumer =
                 Consumer::new(&connection, &self.topic, &self.partitions, self.from).await?;
             self.read(&consumer, connection.timeout, output).await
         })
+    }
+
+    /// Reads as a member of a group. What was written is committed and the group is left before
+    /// it ends.
+    async fn share(
+        &self,
+        connection: &Connection,
+        group: &str,
+        output: &mut Output,
+    ) -> Result<(), Failure> {
+        let begin = match self.from {
+            Start::Earliest => Begin::Earliest,
+            Start::Latest => Begin::Latest,
+            _ => {
+                let why = "a group begins where it has come to: write --from earliest or latest, \
+                           which decide where it begins for the first time";
+                return Err(Failure::Usage(why.into()));
+            }
+        };
+        let options = GroupOptions { begin, ..GroupOptions::default() };
+        let member = GroupConsumer::subscribe(connection, group, &[&self.topic], options)?;
+        let read = tokio::select! {
+            read = self.read_share(&member, output) => read,
+            stop = stop_requested() => stop,
+        };
+        let flushed = output.flush();
+        let closed = member.close().await;
+        read?;
+        flushed?;
+        Ok(closed?)
+    }
+
+    async fn read_share(&self, member: &GroupConsumer, output: &mut Output) -> Result<(), Failure> {
+        let mut left = self.max.unwrap_or(u64::MAX);
+        while left > 0 {
+            let most = usize::try_from(left.min(500)).unwrap_or(500);
+            let received = match member.poll(most, Duration::from_millis(100)).await {
+                Err(error) if error.is_retryable() => continue,
+                received => received?,
+            };
+            for received in &received {
+                self.write(received, output)?;
+            }
+            // Written comes before settled: what could not be written is read again.
+            output.flush()?;
+            received.iter().for_each(|received| member.settle(received));
+            left -= received.len() as u64;
+        }
+        Ok(())
     }
 
     async fn read(

@@ -125,6 +125,23 @@ fn reading_begins_where_it_is_told_to() {
 }
 
 #[test]
+fn a_group_goes_on_where_it_has_come_to() {
+    let server = Server::start(&[]);
+    server.client(&["topic", "create", "log"], "").expect(0);
+    server.client(&["produce", "log"], "a\nb\nc\nd\n").expect(0);
+    let read = |arguments: &[&str]| {
+        server.client(&[&["consume", "log", "--group"], arguments].concat(), "").expect(0).stdout
+    };
+    assert_eq!(read(&["one", "--max", "1"]), "a\n");
+    assert_eq!(read(&["one", "--max", "2"]), "b\nc\n");
+    assert_eq!(read(&["two", "--max", "2"]), "a\nb\n");
+    assert_eq!(read(&["one", "--max", "1", "--from", "latest"]), "d\n");
+    let wrong = ["consume", "log", "--group", "one", "--from", "offset:1"];
+    let refused = server.client(&wrong, "").expect(2).stderr;
+    assert!(refused.contains("a group begins where it has come to"), "{refused}");
+}
+
+#[test]
 fn a_file_is_read_as_lines() {
     let server = Server::start(&[]);
     server.client(&["topic", "create", "log"], "").expect(0);
