@@ -27,7 +27,7 @@ pub fn its_commands_and_configurations_work(world: &mut World) -> Result<(), Out
     for block in blocks(&guide) {
         match block.kind {
             "sh" if block.text.starts_with("scripts/stack") => is_proven_elsewhere(block.text)?,
-            "sh" => script.push_str(block.text),
+            "sh" => script.extend([block.text, "\n"]),
             // Nothing here can run it.
             "sh docker" => {}
             "yaml prometheus" => prometheus_accepts(world, block.text)?,
@@ -110,10 +110,10 @@ fn run(world: &mut World, script: &str) -> Result<(), Outcome> {
     })?;
     ended.map_err(|output| format!("{GUIDE}: a command failed:\n{output}"))?;
     // The server that pushes to Prometheus, and the one that pushes to the collector.
-    until("the metrics that the guide's servers push", PUSHED, || {
+    let arrived = until("the metrics that the guide's servers push", PUSHED, || {
         (pushed()? >= before + 2.0).then_some(())
-    })?;
-    Ok(())
+    });
+    arrived.map_err(|why| Outcome::Failed(format!("{why}:\n{}", shell.output())))
 }
 
 /// A shell with all that it started, ended when dropped.
