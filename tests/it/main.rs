@@ -11,6 +11,7 @@ mod collector;
 mod compose;
 mod dashboards;
 mod every_row;
+mod group_lag;
 mod foreign_headers;
 mod group_client;
 mod kill;
