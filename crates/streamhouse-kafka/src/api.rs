@@ -167,6 +167,15 @@ pub(crate) const OFFERED: &[Offered] = &[
     ),
     offer(ApiKey::ListGroups, Api::ListGroups, 0, 4, &[(2, ""), (3, "t"), (4, "{S}t")]),
     offer(ApiKey::DeleteGroups, Api::DeleteGroups, 0, 2, &[(1, "[s]"), (2, "{S}t")]),
+    offer(ApiKey::DeleteRecords, Api::DeleteRecords, 0, 2, &[(1, "[s[iq]]i"), (2, "{S{iqt}t}it")]),
+    offer(ApiKey::AlterConfigs, Api::AlterConfigs, 0, 2, &[(1, "[bs[ss]]b"), (2, "{bS{SSt}t}bt")]),
+    offer(
+        ApiKey::IncrementalAlterConfigs,
+        Api::IncrementalAlterConfigs,
+        0,
+        1,
+        &[(0, "[bs[sbs]]b"), (1, "{bS{SbSt}t}bt")],
+    ),
     offer(ApiKey::DescribeCluster, Api::DescribeCluster, 0, 1, &[(0, "bt"), (1, "bbt")]),
 ];
 

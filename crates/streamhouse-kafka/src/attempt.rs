@@ -24,6 +24,8 @@ pub(crate) struct RequestHandles {
     pub produce: ProducerRequests,
     /// Fetch requests by outcome.
     pub fetch: PerValue<Outcome, HistogramCell>,
+    /// Rounds of retention by outcome.
+    pub retention: PerValue<Outcome, HistogramCell>,
 }
 
 /// Any request, from its arrival until its answer is written.

@@ -62,6 +62,7 @@ impl Broker {
             reader.clone(),
             &instruments.producer,
             &instruments.consumer,
+            &instruments.retention,
             &instruments.cluster,
             config.refresh_on_miss,
         );
@@ -72,6 +73,7 @@ impl Broker {
             duration: instruments.kafka.duration.bind_each(|api| api),
             produce: instruments.producer.requests(),
             fetch: instruments.consumer.latency.bind_each(|outcome: Outcome| outcome),
+            retention: instruments.retention.rounds(),
         };
         let connections = ConnectionHandles {
             active: instruments.connections.active.bind(&()),

@@ -24,6 +24,14 @@ pub struct BrokerConfig {
     pub default_partitions: i32,
     /// The most partitions that a topic may have. Default 10,000.
     pub max_partitions: i32,
+    /// Milliseconds after which records of topics without a `retention.ms` of their own are removed;
+    /// −1: never. Default 7 days.
+    pub retention_ms: i64,
+    /// Bytes beyond which the oldest records of a partition are removed, for topics without a
+    /// `retention.bytes` of their own; −1: never. Default −1.
+    pub retention_bytes: i64,
+    /// How often it is looked for records to remove. Default 60 s.
+    pub retention_interval: Duration,
     /// The largest record batch accepted, in bytes. Default 1 MiB + 12, as Kafka's.
     pub max_batch_bytes: usize,
     /// The largest frame accepted, in bytes. Default 32 MiB.
@@ -70,6 +78,9 @@ impl Default for BrokerConfig {
             auto_create_topics: true,
             default_partitions: 1,
             max_partitions: 10_000,
+            retention_ms: 7 * 24 * 3_600_000,
+            retention_bytes: -1,
+            retention_interval: Duration::from_secs(60),
             max_batch_bytes: (1 << 20) + 12,
             max_frame_bytes: 32 << 20,
             request_memory: 256 << 20,

@@ -19,6 +19,7 @@ mod listener; //   accepts connections
 mod placement; //  which agent a partition prefers
 mod records; //    record headers and timestamps, inside compressed blocks
 mod reply; //      answers on their way to the socket
+mod retention; //  the starts of logs, and what moves them
 mod shape; //      the walker that bounds lengths before decoding
 mod topics; //     open topics with their handles
 

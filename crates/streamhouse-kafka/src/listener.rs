@@ -3,6 +3,7 @@
 use crate::broker::Broker;
 use crate::connection;
 use crate::error::KafkaError;
+use crate::retention;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -43,6 +44,7 @@ pub async fn serve(
         () = shutdown.cancelled() => {}
         () = accept(&listener, &broker, &shutdown, &abort, &tasks) => {}
         () = keep_fresh(&broker, port) => {}
+        () = retention::keep_within(&broker) => {}
     }
     drop(listener);
     tokio::join!(deregister(&broker), drain(&broker, &abort, &tasks));

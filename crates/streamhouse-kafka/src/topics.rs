@@ -7,12 +7,15 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
-use streamhouse_metadata::{MetadataError, MetadataStore, Retention, Topic, TopicId};
-use streamhouse_observability::declare::GaugeCell;
+use streamhouse_metadata::{
+    MetadataError, MetadataStore, Retention, RetentionChange, Topic, TopicId,
+};
+use streamhouse_observability::declare::{CounterCell, GaugeCell, PerValue};
 use streamhouse_observability::instruments::{
     ClusterMetrics, ConsumerMetrics, ConsumerTopic, ProducerMetrics, ProducerTopic,
+    RetentionMetrics,
 };
-use streamhouse_observability::labels;
+use streamhouse_observability::labels::{self, RetentionReason};
 use streamhouse_storage::Reader;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -26,6 +29,8 @@ pub(crate) struct OpenTopic {
     pub produced: ProducerTopic,
     /// What consumers read from it.
     pub consumed: ConsumerTopic,
+    /// Records removed from it, by reason.
+    pub removed: PerValue<RetentionReason, CounterCell>,
 }
 
 #[derive(Debug, Default)]
@@ -41,6 +46,7 @@ pub(crate) struct Topics {
     reader: Reader,
     producer: ProducerMetrics,
     consumer: ConsumerMetrics,
+    retention: RetentionMetrics,
     topics: GaugeCell,
     partitions: GaugeCell,
     unknown: Arc<OpenTopic>,
@@ -59,6 +65,7 @@ impl Topics {
         reader: Reader,
         producer: &ProducerMetrics,
         consumer: &ConsumerMetrics,
+        retention: &RetentionMetrics,
         cluster: &ClusterMetrics,
         on_miss: Duration,
     ) -> Self {
@@ -67,12 +74,14 @@ impl Topics {
             topic: None,
             produced: producer.topic(&label),
             consumed: consumer.topic(&label),
+            removed: retention.topic(&label),
         });
         Self {
             store,
             reader,
             producer: producer.clone(),
             consumer: consumer.clone(),
+            retention: retention.clone(),
             topics: cluster.topics.bind(&()),
             partitions: cluster.partitions.bind(&()),
             unknown,
@@ -141,9 +150,14 @@ impl Topics {
     ///
     /// # Errors
     /// As [`MetadataStore::create_topic`].
-    pub async fn create(&self, name: &str, count: i32) -> Result<Arc<OpenTopic>, MetadataError> {
+    pub async fn create(
+        &self,
+        name: &str,
+        count: i32,
+        retention: Retention,
+    ) -> Result<Arc<OpenTopic>, MetadataError> {
         let _changing = self.refreshed.lock().await;
-        let topic = self.store.create_topic(name, count, Retention::default()).await?;
+        let topic = self.store.create_topic(name, count, retention).await?;
         Ok(self.insert(topic))
     }
 
@@ -156,6 +170,22 @@ impl Topics {
         let topic = self.store.create_partitions(id, total).await?;
         self.insert(topic);
         Ok(())
+    }
+
+    /// Changes how long and how much of a topic is kept, and tells what it is now.
+    ///
+    /// # Errors
+    /// As [`MetadataStore::set_retention`].
+    pub async fn set_retention(
+        &self,
+        id: TopicId,
+        change: RetentionChange,
+    ) -> Result<Retention, MetadataError> {
+        let _changing = self.refreshed.lock().await;
+        let topic = self.store.set_retention(id, change).await?;
+        let retention = topic.retention;
+        self.insert(topic);
+        Ok(retention)
     }
 
     /// Deletes a topic and closes it.
@@ -200,6 +230,7 @@ impl Topics {
                     topic: Some(topic),
                     produced: self.producer.topic(&label),
                     consumed: self.consumer.topic(&label),
+                    removed: self.retention.topic(&label),
                 })
             }
         }

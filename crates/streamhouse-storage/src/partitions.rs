@@ -18,6 +18,9 @@ const ROWS: usize = 64;
 /// How long "there is nothing more" is believed before the metadata store is asked again: another
 /// agent may have appended.
 const END_IS_FRESH: Duration = Duration::from_millis(100);
+/// How long the start of a log is believed before the metadata store is asked again: another agent
+/// may have removed records.
+const START_IS_FRESH: Duration = Duration::from_secs(3);
 /// How many deleted topics are remembered, so that what is told of them late is not kept.
 const FORGOTTEN: usize = 1_024;
 
@@ -45,6 +48,8 @@ struct Known {
     log_start: Option<i64>,
     high_watermark: Option<i64>,
     learned: Option<Instant>,
+    /// When the log start was told last.
+    started: Option<Instant>,
     rows: VecDeque<IndexRow>,
     forgotten: bool,
 }
@@ -117,7 +122,7 @@ impl Partitions {
         let Some(slot) = self.slot_or_new(partition, Some(asked)) else { return };
         let mut known = slot.lock();
         let grew = known.high_watermark < Some(ends.high_watermark);
-        known.log_start = known.log_start.max(Some(ends.log_start));
+        known.begin(ends.log_start, asked);
         known.high_watermark = known.high_watermark.max(Some(ends.high_watermark));
         known.learned = known.learned.max(Some(asked));
         drop(known);
@@ -126,7 +131,16 @@ impl Partitions {
         }
     }
 
+    /// Takes note that records before `log_start` were removed after `asked`.
+    pub(crate) fn trimmed(&self, partition: TopicPartition, log_start: i64, asked: Instant) {
+        let Some(slot) = self.slot(partition) else { return };
+        let mut known = slot.lock();
+        known.begin(log_start, asked);
+        known.high_watermark = known.high_watermark.max(Some(log_start));
+    }
+
     /// The rows from `offset` on, if they are all known: to `max_bytes`, or to the end of the log.
+    /// `None` also when the start of the log was not told for a while.
     pub(crate) fn recent(
         &self,
         partition: TopicPartition,
@@ -135,29 +149,27 @@ impl Partitions {
     ) -> Option<Located> {
         let slot = self.slot(partition)?;
         let known = slot.lock();
-        let (log_start, high_watermark) = (known.log_start?, known.high_watermark?);
-        let watermarks = Watermarks { log_start, high_watermark };
-        if offset < log_start {
-            return None;
-        }
-        if offset == high_watermark {
+        known.started.filter(|at| at.elapsed() < START_IS_FRESH)?;
+        let watermarks = known.holding(offset)?;
+        if offset == watermarks.high_watermark {
             let fresh = known.learned.is_some_and(|at| at.elapsed() < END_IS_FRESH);
             return fresh.then(|| Located { watermarks, rows: Vec::new() });
         }
-        let first = known.rows.partition_point(|row| row.next_offset <= offset);
-        if known.rows.get(first).is_none_or(|row| row.base_offset > offset) {
-            return None;
-        }
-        let mut rows = Vec::new();
-        let mut bytes = 0;
-        for row in known.rows.range(first..) {
-            if bytes >= max_bytes && !rows.is_empty() {
-                break;
-            }
-            bytes += u64::from(row.length);
-            rows.push(row.clone());
-        }
-        Some(Located { watermarks, rows })
+        known.rows(offset, max_bytes, watermarks)
+    }
+
+    /// As [`recent`](Self::recent), when the metadata store cannot be asked: however old it is. It
+    /// knows nothing of the end of the log.
+    pub(crate) fn remembered(
+        &self,
+        partition: TopicPartition,
+        offset: i64,
+        max_bytes: u64,
+    ) -> Option<Located> {
+        let slot = self.slot(partition)?;
+        let known = slot.lock();
+        let watermarks = known.holding(offset)?;
+        known.rows(offset, max_bytes, watermarks)
     }
 
     /// When the record at `offset` was appended and how much follows it, if the rows from there to
@@ -226,6 +238,39 @@ impl Slot {
 }
 
 impl Known {
+    /// Takes note of the log start that was told after `asked`.
+    fn begin(&mut self, log_start: i64, asked: Instant) {
+        self.log_start = self.log_start.max(Some(log_start));
+        self.started = self.started.max(Some(asked));
+        while self.rows.front().is_some_and(|row| Some(row.next_offset) <= self.log_start) {
+            self.rows.pop_front();
+        }
+    }
+
+    /// The ends, if the log has begun at `offset` or before.
+    fn holding(&self, offset: i64) -> Option<Watermarks> {
+        let (log_start, high_watermark) = (self.log_start?, self.high_watermark?);
+        (offset >= log_start).then_some(Watermarks { log_start, high_watermark })
+    }
+
+    /// The rows from `offset` on; `None` when the first is not among those kept.
+    fn rows(&self, offset: i64, max_bytes: u64, watermarks: Watermarks) -> Option<Located> {
+        let first = self.rows.partition_point(|row| row.next_offset <= offset);
+        if self.rows.get(first).is_none_or(|row| row.base_offset > offset) {
+            return None;
+        }
+        let mut rows = Vec::new();
+        let mut bytes = 0;
+        for row in self.rows.range(first..) {
+            if bytes >= max_bytes && !rows.is_empty() {
+                break;
+            }
+            bytes += u64::from(row.length);
+            rows.push(row.clone());
+        }
+        Some(Located { watermarks, rows })
+    }
+
     fn push(&mut self, row: IndexRow) {
         if self.rows.back().is_some_and(|last| last.next_offset != row.base_offset) {
             self.rows.clear(); // another agent wrote in between
@@ -308,6 +353,28 @@ mod tests {
         assert_eq!(partitions.recent(partition(0), 30, 1).unwrap().rows, []);
         advance(END_IS_FRESH).await;
         assert!(partitions.recent(partition(0), 30, 1).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_start_of_the_log_is_believed_for_a_while_and_rows_before_it_are_dropped() {
+        let partitions = Partitions::new();
+        partitions.learned(partition(0), ends(0, 0), Instant::now());
+        partitions.committed(partition(0), vec![row(0, 10), row(10, 20)]);
+        partitions.trimmed(partition(0), 15, Instant::now());
+        assert!(partitions.recent(partition(0), 14, 1).is_none());
+        assert!(partitions.remembered(partition(0), 14, 1).is_none());
+        let told = partitions.recent(partition(0), 15, 1).unwrap();
+        assert_eq!((told.rows, told.watermarks), (vec![row(10, 20)], ends(15, 20).unwrap()));
+        partitions.trimmed(partition(0), 5, Instant::now());
+        assert_eq!(partitions.last_known(partition(0)), ends(15, 20), "a start never moves back");
+
+        advance(START_IS_FRESH).await;
+        assert!(partitions.recent(partition(0), 15, 1).is_none(), "it may have moved elsewhere");
+        assert!(partitions.remembered(partition(0), 15, 1).is_some());
+        partitions.trimmed(partition(0), 20, Instant::now());
+        assert!(partitions.slot(partition(0)).unwrap().lock().rows.is_empty());
+        partitions.committed(partition(0), vec![row(20, 30)]);
+        assert_eq!(partitions.recent(partition(0), 20, 1).unwrap().rows, [row(20, 30)]);
     }
 
     #[tokio::test]

@@ -85,7 +85,15 @@ impl Reader {
     ) -> Result<Fetched, ReadError> {
         let plan = match self.partitions.recent(partition, offset, max_bytes as u64) {
             Some(plan) => plan,
-            None => self.plan(partition, offset, max_bytes).await?,
+            None => match self.plan(partition, offset, max_bytes).await {
+                Ok(plan) => plan,
+                // The tail of the log can be read while the metadata store cannot.
+                Err(ReadError::Metadata(error)) => self
+                    .partitions
+                    .remembered(partition, offset, max_bytes as u64)
+                    .ok_or(ReadError::Metadata(error))?,
+                Err(error) => return Err(error),
+            },
         };
         match self.read(&plan, offset, max_bytes).await {
             Ok(fetched) => Ok(fetched),
@@ -123,6 +131,12 @@ impl Reader {
         self.partitions.forget(topic);
     }
 
+    /// Takes note that the metadata store removed a partition's records before `log_start`: from now
+    /// on they are not read any more.
+    pub fn trimmed(&self, partition: TopicPartition, log_start: i64) {
+        self.partitions.trimmed(partition, log_start, Instant::now());
+    }
+
     /// The partition's ends, read from the metadata store after this call began.
     ///
     /// # Errors
@@ -153,6 +167,36 @@ impl Reader {
                 self.search(partition, timestamp_ms).await.map_err(Failure::last)
             }
         }
+    }
+
+    /// A batch with a record of the greatest timestamp in the log, with its offset written in;
+    /// `None` when no record has one.
+    ///
+    /// # Errors
+    /// As [`fetch`](Self::fetch).
+    pub async fn latest_batch(
+        &self,
+        partition: TopicPartition,
+    ) -> Result<Option<RecordBatch>, ReadError> {
+        let Some(greatest) = self.metadata.max_timestamp(partition).await? else { return Ok(None) };
+        let mut found = self.batch_at_time(partition, greatest).await?;
+        if found.is_some() {
+            return Ok(found);
+        }
+        // Only a part of the first row that was removed is so late: the index keeps no time for
+        // what is left of a row. What is left has its latest record between these two.
+        let (mut low, mut high) = (0, greatest);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.batch_at_time(partition, middle).await? {
+                Some(batch) => {
+                    low = batch.max_timestamp_ms().max(middle) + 1;
+                    found = Some(batch);
+                }
+                None => high = middle,
+            }
+        }
+        Ok(found)
     }
 
     /// Asks the index for rows from `offset` on.

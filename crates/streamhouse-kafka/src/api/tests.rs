@@ -4,6 +4,7 @@ use super::*;
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::create_partitions_request::*;
 use kafka_protocol::messages::create_topics_request::*;
+use kafka_protocol::messages::delete_records_request::*;
 use kafka_protocol::messages::delete_topics_request::*;
 use kafka_protocol::messages::describe_configs_request::*;
 use kafka_protocol::messages::fetch_request::*;
@@ -359,6 +360,65 @@ fn offset_fetch(s: &mut Source<'_>, version: i16) -> RequestKind {
         .into()
 }
 
+fn delete_records(s: &mut Source<'_>, version: i16) -> RequestKind {
+    let tagged = version >= 2;
+    let partition = |s: &mut Source<'_>| {
+        DeleteRecordsPartition::default()
+            .with_partition_index(s.int())
+            .with_unknown_tagged_fields(s.tags(tagged))
+    };
+    let topic = |s: &mut Source<'_>| {
+        DeleteRecordsTopic::default()
+            .with_name(s.name())
+            .with_partitions(s.many(partition))
+            .with_unknown_tagged_fields(s.tags(tagged))
+    };
+    DeleteRecordsRequest::default()
+        .with_topics(s.many(topic))
+        .with_unknown_tagged_fields(s.tags(tagged))
+        .into()
+}
+
+fn alter_configs(s: &mut Source<'_>, version: i16) -> RequestKind {
+    let tagged = version >= 2;
+    let config = |s: &mut Source<'_>| {
+        alter_configs_request::AlterableConfig::default()
+            .with_name(s.text())
+            .with_value(s.some(Source::text))
+            .with_unknown_tagged_fields(s.tags(tagged))
+    };
+    let resource = |s: &mut Source<'_>| {
+        alter_configs_request::AlterConfigsResource::default()
+            .with_resource_name(s.text())
+            .with_configs(s.many(config))
+            .with_unknown_tagged_fields(s.tags(tagged))
+    };
+    AlterConfigsRequest::default()
+        .with_resources(s.many(resource))
+        .with_unknown_tagged_fields(s.tags(tagged))
+        .into()
+}
+
+fn incremental_alter_configs(s: &mut Source<'_>, version: i16) -> RequestKind {
+    let tagged = version >= 1;
+    let config = |s: &mut Source<'_>| {
+        incremental_alter_configs_request::AlterableConfig::default()
+            .with_name(s.text())
+            .with_value(s.some(Source::text))
+            .with_unknown_tagged_fields(s.tags(tagged))
+    };
+    let resource = |s: &mut Source<'_>| {
+        incremental_alter_configs_request::AlterConfigsResource::default()
+            .with_resource_name(s.text())
+            .with_configs(s.many(config))
+            .with_unknown_tagged_fields(s.tags(tagged))
+    };
+    IncrementalAlterConfigsRequest::default()
+        .with_resources(s.many(resource))
+        .with_unknown_tagged_fields(s.tags(tagged))
+        .into()
+}
+
 fn request(key: ApiKey, s: &mut Source<'_>, version: i16) -> RequestKind {
     match key {
         ApiKey::JoinGroup => join_group(s, version),
@@ -391,6 +451,9 @@ fn request(key: ApiKey, s: &mut Source<'_>, version: i16) -> RequestKind {
         ApiKey::CreatePartitions => create_partitions(s, version),
         ApiKey::DeleteTopics => delete_topics(s, version),
         ApiKey::DescribeConfigs => describe_configs(s, version),
+        ApiKey::DeleteRecords => delete_records(s, version),
+        ApiKey::AlterConfigs => alter_configs(s, version),
+        ApiKey::IncrementalAlterConfigs => incremental_alter_configs(s, version),
         ApiKey::FindCoordinator if version < 4 => {
             FindCoordinatorRequest::default().with_key(s.text()).into()
         }

@@ -1,6 +1,6 @@
 //! CreateTopics.
 
-use super::configs::of_topics;
+use super::configs::{note, of_topic};
 use super::text;
 use crate::broker::Broker;
 use crate::error::of_metadata;
@@ -13,7 +13,7 @@ use kafka_protocol::messages::create_topics_response::{
 };
 use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 use std::collections::HashMap;
-use streamhouse_metadata::TopicId;
+use streamhouse_metadata::{Retention, RetentionChange, TopicId};
 
 /// The first version whose answer tells a topic's partitions and settings.
 const WITH_DETAIL: i16 = 5;
@@ -21,6 +21,7 @@ const WITH_DETAIL: i16 = 5;
 struct Created {
     id: Option<TopicId>,
     partitions: i32,
+    retention: Retention,
 }
 
 pub(crate) async fn handle(broker: &Broker, request: CreateTopicsRequest, version: i16) -> Reply {
@@ -47,11 +48,11 @@ async fn create(
     topic: &CreatableTopic,
     validate_only: bool,
 ) -> Result<Created, (Code, String)> {
-    let partitions = validate(broker, topic)?;
+    let (partitions, retention) = validate(broker, topic)?;
     let stored = |error: &_| (of_metadata(error), ToString::to_string(error));
     if validate_only {
         return match broker.topics.find(&topic.name).await {
-            Ok(None) => Ok(Created { id: None, partitions }),
+            Ok(None) => Ok(Created { id: None, partitions, retention }),
             Ok(Some(_)) => {
                 let message = format!("topic {:?} already exists", topic.name.as_str());
                 Err((Code::TopicAlreadyExists, message))
@@ -59,17 +60,17 @@ async fn create(
             Err(error) => Err(stored(&error)),
         };
     }
-    match broker.topics.create(&topic.name, partitions).await {
+    match broker.topics.create(&topic.name, partitions, retention).await {
         Ok(open) => {
             tracing::info!(topic = open.name(), partitions, "topic created");
-            Ok(Created { id: open.id(), partitions })
+            Ok(Created { id: open.id(), partitions, retention })
         }
         Err(error) => Err(stored(&error)),
     }
 }
 
-/// The number of partitions, if the topic may be created as asked.
-fn validate(broker: &Broker, topic: &CreatableTopic) -> Result<i32, (Code, String)> {
+/// The number of partitions and the retention, if the topic may be created as asked.
+fn validate(broker: &Broker, topic: &CreatableTopic) -> Result<(i32, Retention), (Code, String)> {
     let limit = broker.config.max_partitions;
     let partitions = match topic.num_partitions {
         -1 => broker.config.default_partitions,
@@ -92,20 +93,13 @@ fn validate(broker: &Broker, topic: &CreatableTopic) -> Result<i32, (Code, Strin
         let message = format!("{} replicas; use -1", topic.replication_factor);
         return Err((Code::InvalidReplicationFactor, message));
     }
-    let settings = of_topics(&broker.config);
+    let mut change = RetentionChange::default();
     for asked in &topic.configs {
         let value = asked.value.as_ref().map_or("", |value| value.as_str());
-        let name = asked.name.as_str();
-        match settings.iter().find(|setting| setting.name == name) {
-            Some(setting) if setting.value == value => {}
-            Some(setting) => {
-                let message = format!("{name} is {} and cannot be {value:?}", setting.value);
-                return Err((Code::InvalidConfig, message));
-            }
-            None => return Err((Code::InvalidConfig, format!("{name:?} is not a setting"))),
-        }
+        note(&broker.config, &mut change, asked.name.as_str(), Some(value))?;
     }
-    Ok(partitions)
+    let retention = Retention { ms: change.ms.flatten(), bytes: change.bytes.flatten() };
+    Ok((partitions, retention))
 }
 
 fn result(
@@ -124,12 +118,13 @@ fn result(
             if version < WITH_DETAIL {
                 return result;
             }
-            let configs = of_topics(&broker.config).into_iter().map(|setting| {
+            let settings = of_topic(&broker.config, created.retention).into_iter();
+            let configs = settings.map(|setting| {
                 CreatableTopicConfigs::default()
                     .with_name(text(setting.name))
                     .with_value(Some(text(setting.value)))
-                    .with_read_only(true)
-                    .with_config_source(super::describe_configs::DEFAULT)
+                    .with_read_only(!setting.changeable)
+                    .with_config_source(setting.source as i8)
             });
             result
                 .with_num_partitions(created.partitions)

@@ -1,6 +1,6 @@
-//! DescribeConfigs: the settings that exist, all read-only.
+//! DescribeConfigs: the settings that exist, and where their values come from.
 
-use super::configs::{Setting, of_agents, of_topics};
+use super::configs::{BROKER, Setting, TOPIC, of_agents, of_topic};
 use super::text;
 use crate::broker::Broker;
 use crate::error::of_metadata;
@@ -12,13 +12,6 @@ use kafka_protocol::messages::describe_configs_response::{
 };
 use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 
-const TOPIC: i8 = 2;
-const BROKER: i8 = 4;
-/// The protocol's number for the source of a value that comes from the server's own settings.
-const STATIC_BROKER: i8 = 4;
-/// The protocol's number for the source of a default.
-pub(crate) const DEFAULT: i8 = 5;
-
 pub(crate) async fn handle(broker: &Broker, request: DescribeConfigsRequest) -> Reply {
     let documented = request.include_documentation;
     let mut results = Vec::with_capacity(request.resources.len());
@@ -28,7 +21,7 @@ pub(crate) async fn handle(broker: &Broker, request: DescribeConfigsRequest) -> 
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name);
         results.push(match described {
-            Ok((settings, source)) => {
+            Ok(settings) => {
                 let wanted = resource.configuration_keys;
                 let configs = settings.into_iter().filter(|setting| match &wanted {
                     Some(keys) if !keys.is_empty() => {
@@ -36,7 +29,7 @@ pub(crate) async fn handle(broker: &Broker, request: DescribeConfigsRequest) -> 
                     }
                     _ => true,
                 });
-                result.with_configs(configs.map(|one| describe(one, source, documented)).collect())
+                result.with_configs(configs.map(|one| describe(one, documented)).collect())
             }
             Err((code, message)) => {
                 result.with_error_code(code.code()).with_error_message(Some(text(message)))
@@ -50,17 +43,20 @@ pub(crate) async fn handle(broker: &Broker, request: DescribeConfigsRequest) -> 
 async fn settings(
     broker: &Broker,
     resource: &DescribeConfigsResource,
-) -> Result<(Vec<Setting>, i8), (Code, String)> {
+) -> Result<Vec<Setting>, (Code, String)> {
     let name = resource.resource_name.as_str();
     match resource.resource_type {
         TOPIC => match broker.topics.find(name).await {
-            Ok(Some(_)) => Ok((of_topics(&broker.config), DEFAULT)),
+            Ok(Some(open)) => {
+                let retention = open.topic.as_ref().map(|topic| topic.retention);
+                Ok(of_topic(&broker.config, retention.unwrap_or_default()))
+            }
             Ok(None) => {
                 Err((Code::UnknownTopicOrPartition, format!("topic {name:?} does not exist")))
             }
             Err(error) => Err((of_metadata(&error), error.to_string())),
         },
-        BROKER => Ok((of_agents(&broker.config), STATIC_BROKER)),
+        BROKER => Ok(of_agents(&broker.config)),
         other => {
             let message = format!("resource type {other} has no settings; 2 (topic) and 4 do");
             Err((Code::InvalidRequest, message))
@@ -68,12 +64,12 @@ async fn settings(
     }
 }
 
-fn describe(setting: Setting, source: i8, documented: bool) -> DescribeConfigsResourceResult {
+fn describe(setting: Setting, documented: bool) -> DescribeConfigsResourceResult {
     let result = DescribeConfigsResourceResult::default()
         .with_name(text(setting.name))
         .with_value(Some(text(setting.value)))
-        .with_read_only(true)
-        .with_config_source(source);
+        .with_read_only(!setting.changeable)
+        .with_config_source(setting.source as i8);
     // The encoder leaves both out where the version lacks them.
     result
         .with_config_type(setting.kind as i8)

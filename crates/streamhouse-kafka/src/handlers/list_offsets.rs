@@ -87,29 +87,33 @@ async fn one(
             Ok(end(ends.log_start))
         }
         MAX_TIMESTAMP if version >= WITH_MAX_TIMESTAMP => {
-            let greatest = broker.metadata.max_timestamp(partition).await;
-            let Some(greatest) = greatest.map_err(|error| read(error.into()))? else {
-                return Ok(None);
-            };
-            let found = broker.reader.batch_at_time(partition, greatest).await.map_err(read)?;
-            searched(found, |batch| latest(&batch)).await
+            let found = broker.reader.latest_batch(partition).await.map_err(read)?;
+            searched(found, log_start(broker, partition), |batch, from| latest(&batch, from)).await
         }
         timestamp if timestamp >= 0 => {
             let found = broker.reader.batch_at_time(partition, timestamp).await.map_err(read)?;
-            searched(found, move |batch| first_at(&batch, timestamp)).await
+            let search = move |batch: RecordBatch, from| first_at(&batch, from, timestamp);
+            searched(found, log_start(broker, partition), search).await
         }
         _ => Err((ConsumeError::OffsetOutOfRange, Code::UnsupportedVersion)),
     }
 }
 
-/// Searches a batch, on a thread that may take its time.
+/// Where the log began when a batch was found: records of the batch before that are removed.
+fn log_start(broker: &Broker, partition: TopicPartition) -> i64 {
+    broker.reader.last_known(partition).map_or(0, |ends| ends.log_start)
+}
+
+/// Searches a batch from the offset `from` on, on a thread that may take its time.
 async fn searched(
     found: Option<RecordBatch>,
-    search: impl FnOnce(RecordBatch) -> std::io::Result<Option<Timed>> + Send + 'static,
+    from: i64,
+    search: impl FnOnce(RecordBatch, i64) -> std::io::Result<Option<Timed>> + Send + 'static,
 ) -> Result<Option<Timed>, Failure> {
     let Some(batch) = found else { return Ok(None) };
-    let claimed = Timed { offset: batch.base_offset(), timestamp_ms: batch.max_timestamp_ms() };
-    let work = spans::carry_blocking(move || search(batch));
+    let offset = batch.base_offset().max(from);
+    let claimed = Timed { offset, timestamp_ms: batch.max_timestamp_ms() };
+    let work = spans::carry_blocking(move || search(batch, from));
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(Some(timed))) => Ok(Some(timed)),
         // The batch claims a time that none of its records has, or cannot be read by this server.

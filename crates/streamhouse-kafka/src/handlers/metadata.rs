@@ -13,7 +13,7 @@ use kafka_protocol::messages::metadata_response::{
 };
 use kafka_protocol::messages::{BrokerId, MetadataRequest, MetadataResponse, TopicName};
 use std::sync::Arc;
-use streamhouse_metadata::{Agent, MetadataError, TopicId};
+use streamhouse_metadata::{Agent, MetadataError, Retention, TopicId};
 
 /// The first version whose requests carry topic ids.
 const WITH_IDS: i16 = 10;
@@ -100,7 +100,7 @@ async fn find_or_create(
     if !create {
         return Ok(None);
     }
-    match broker.topics.create(name, broker.config.default_partitions).await {
+    match broker.topics.create(name, broker.config.default_partitions, Retention::default()).await {
         Ok(open) => {
             tracing::info!(topic = name, "topic created because a client asked for it");
             Ok(Some(open))

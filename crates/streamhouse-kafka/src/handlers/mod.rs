@@ -1,10 +1,12 @@
 //! One file per API.
 
+pub(crate) mod alter_configs;
 pub(crate) mod api_versions;
 pub(crate) mod configs;
 pub(crate) mod create_partitions;
 pub(crate) mod create_topics;
 pub(crate) mod delete_groups;
+pub(crate) mod delete_records;
 pub(crate) mod delete_topics;
 pub(crate) mod describe_cluster;
 pub(crate) mod describe_configs;
@@ -96,6 +98,11 @@ async fn answer(broker: &Broker, version: i16, request: RequestKind) -> Reply {
         RequestKind::DeleteTopics(request) => delete_topics::handle(broker, request, version).await,
         RequestKind::CreatePartitions(request) => create_partitions::handle(broker, request).await,
         RequestKind::DescribeConfigs(request) => describe_configs::handle(broker, request).await,
+        RequestKind::AlterConfigs(request) => alter_configs::replace(broker, request).await,
+        RequestKind::IncrementalAlterConfigs(request) => {
+            alter_configs::change(broker, request).await
+        }
+        RequestKind::DeleteRecords(request) => delete_records::handle(broker, request).await,
         RequestKind::DescribeCluster(request) => describe_cluster::handle(broker, &request).await,
         RequestKind::OffsetFetch(request) => offset_fetch::handle(broker, request, version).await,
         RequestKind::Heartbeat(request) => heartbeat::handle(broker, &request).await,

@@ -57,36 +57,57 @@ pub(crate) struct Timed {
     pub timestamp_ms: i64,
 }
 
-/// The first record of `batch` at or after `timestamp_ms`.
+/// The first record of `batch` at or after `timestamp_ms`, and at or after the offset `from`.
 ///
 /// # Errors
 /// The compressed block cannot be read, or is larger than the bound.
-pub(crate) fn first_at(batch: &RecordBatch, timestamp_ms: i64) -> std::io::Result<Option<Timed>> {
+pub(crate) fn first_at(
+    batch: &RecordBatch,
+    from: i64,
+    timestamp_ms: i64,
+) -> std::io::Result<Option<Timed>> {
     if batch.max_timestamp_ms() < timestamp_ms {
         return Ok(None);
     }
-    find(batch, |record| record >= timestamp_ms)
+    let mut found = None;
+    walk(batch, from, |record| {
+        found = Some(record).filter(|record| record.timestamp_ms >= timestamp_ms);
+        found.is_none()
+    })?;
+    Ok(found)
 }
 
-/// The first record of `batch` with its greatest timestamp.
+/// The first record of `batch` with the greatest timestamp at or after the offset `from`.
 ///
 /// # Errors
 /// As [`first_at`].
-pub(crate) fn latest(batch: &RecordBatch) -> std::io::Result<Option<Timed>> {
-    find(batch, |record| record >= batch.max_timestamp_ms())
+pub(crate) fn latest(batch: &RecordBatch, from: i64) -> std::io::Result<Option<Timed>> {
+    let mut found: Option<Timed> = None;
+    walk(batch, from, |record| {
+        if found.is_none_or(|best| best.timestamp_ms < record.timestamp_ms) {
+            found = Some(record);
+        }
+        record.timestamp_ms < batch.max_timestamp_ms()
+    })?;
+    Ok(found)
 }
 
-fn find(batch: &RecordBatch, wanted: impl Fn(i64) -> bool) -> std::io::Result<Option<Timed>> {
+/// Shows `look` each record from the offset `from` on, while it wants more.
+fn walk(
+    batch: &RecordBatch,
+    from: i64,
+    mut look: impl FnMut(Timed) -> bool,
+) -> std::io::Result<()> {
     let bytes = batch.records_bytes();
     let plain = codec::open(batch.codec(), &bytes)?;
     let mut walk = Walk::new(BufReader::new(plain.take(SEARCH_BYTES)));
     for _ in 0..batch.records() {
         let (timestamp, offset) = walk.deltas()?;
         let timestamp_ms = batch.base_timestamp_ms().saturating_add(timestamp);
-        if wanted(timestamp_ms) {
-            let offset = batch.base_offset().saturating_add(offset);
-            return Ok(Some(Timed { offset, timestamp_ms }));
+        let offset = batch.base_offset().saturating_add(offset);
+        if offset >= from && !look(Timed { offset, timestamp_ms }) {
+            break;
         }
     }
-    Ok(None)
+    Ok(())
 }

@@ -2,8 +2,8 @@
 
 use crate::server::{PATIENCE, Server};
 use rdkafka::admin::{
-    AdminClient, AdminOptions, ConfigResource, NewPartitions, NewTopic, ResourceSpecifier,
-    TopicReplication,
+    AdminClient, AdminOptions, AlterConfig, ConfigResource, NewPartitions, NewTopic,
+    ResourceSpecifier, TopicReplication,
 };
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
@@ -34,7 +34,12 @@ fn producer(server: &Server, settings: &[(&str, &str)]) -> FutureProducer {
 }
 
 fn consumer(server: &Server) -> BaseConsumer {
-    config(server).set("group.id", "none").set("enable.auto.commit", "false").create().unwrap()
+    config(server)
+        .set("group.id", "none")
+        .set("enable.auto.commit", "false")
+        .set("auto.offset.reset", "earliest")
+        .create()
+        .unwrap()
 }
 
 fn payload(place: i64) -> String {
@@ -190,6 +195,17 @@ async fn the_admin_client_creates_describes_grows_and_deletes() {
     let described: &ConfigResource = described[0].as_ref().unwrap();
     let policy = described.get("cleanup.policy").unwrap();
     assert_eq!((policy.value.as_deref(), policy.is_read_only), (Some("delete"), true));
+    let retention = described.get("retention.ms").unwrap();
+    assert_eq!((retention.value.as_deref(), retention.is_default), (Some("604800000"), true));
+    let week = AlterConfig::new(ResourceSpecifier::Topic("orders")).set("retention.ms", "5000");
+    assert!(admin.alter_configs([&week], &options).await.unwrap()[0].is_ok());
+    let nonsense = AlterConfig::new(ResourceSpecifier::Topic("orders")).set("nonsense", "1");
+    let refused = admin.alter_configs([&nonsense], &options).await.unwrap();
+    assert_eq!(refused[0].as_ref().unwrap_err().1, RDKafkaErrorCode::InvalidConfig);
+    let described =
+        admin.describe_configs([&ResourceSpecifier::Topic("orders")], &options).await.unwrap();
+    let retention = described[0].as_ref().unwrap().get("retention.ms").unwrap();
+    assert_eq!((retention.value.as_deref(), retention.is_default), (Some("5000"), false));
     let probe = consumer(&server);
     let metadata = tokio::task::spawn_blocking(move || {
         // For all topics librdkafka leaves three bytes after its request.
@@ -201,4 +217,21 @@ async fn the_admin_client_creates_describes_grows_and_deletes() {
     assert_eq!(metadata.topics()[0].partitions().len(), 5);
     let deleted = admin.delete_topics(&["orders"], &options).await.unwrap();
     assert_eq!(deleted, [Ok("orders".to_owned())]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_before_records_that_a_client_deleted_goes_on_where_the_log_begins() {
+    let server = Server::start().await;
+    let admin: AdminClient<DefaultClientContext> = config(&server).create().unwrap();
+    send(&producer(&server, &[("linger.ms", "0")]), "orders", 50).await;
+    let mut wanted = TopicPartitionList::new();
+    wanted.add_partition_offset("orders", 0, Offset::Offset(30)).unwrap();
+    let deleted = admin.delete_records(&wanted, &AdminOptions::new()).await.unwrap();
+    let low = deleted.find_partition("orders", 0).unwrap();
+    assert_eq!((low.offset(), low.error()), (Offset::Offset(30), Ok(())));
+    // It begins where it was before, and resets to the earliest record that is left.
+    let left = read(&server, "orders", Offset::Offset(10), 20).await;
+    for (at, message) in (30..50).zip(&left) {
+        check(message, at, at);
+    }
 }

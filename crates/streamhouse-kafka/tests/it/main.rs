@@ -13,6 +13,7 @@ mod ledger;
 mod memory;
 mod outages;
 mod patience;
+mod retention;
 mod server;
 mod topics;
 mod tracing;

@@ -2,6 +2,7 @@
 //!
 //! To add a metric, add a row to an area's table and record it where the thing happens.
 
+mod cleanup;
 mod consumer;
 mod group;
 mod kafka;
@@ -12,6 +13,7 @@ mod storage;
 mod system;
 mod telemetry;
 
+pub use cleanup::{GarbageMetrics, RetentionMetrics};
 pub use consumer::{ConsumerMetrics, ConsumerTopic};
 pub use group::{GROUPS, GroupCells, GroupMetrics};
 pub use kafka::{ConnectionMetrics, KafkaMetrics};
@@ -55,6 +57,10 @@ pub struct Instruments {
     pub cache: CacheMetrics,
     /// What is stored.
     pub storage: StorageMetrics,
+    /// Records that leave the log.
+    pub retention: RetentionMetrics,
+    /// The garbage collector.
+    pub garbage: GarbageMetrics,
     /// Metadata operations.
     pub metadata: MetadataMetrics,
     /// Topics, partitions, agents.
@@ -81,6 +87,8 @@ impl Instruments {
             object_store: ObjectStoreMetrics::declare(declare),
             cache: CacheMetrics::declare(declare),
             storage: StorageMetrics::declare(declare),
+            retention: RetentionMetrics::declare(declare),
+            garbage: GarbageMetrics::declare(declare),
             metadata: MetadataMetrics::declare(declare),
             cluster: ClusterMetrics::declare(declare),
             service: ServiceMetrics::declare(declare),

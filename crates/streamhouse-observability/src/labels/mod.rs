@@ -1,5 +1,6 @@
 //! The labels of StreamHouse's own metrics: closed enums, and the names that users choose.
 
+mod cleanup;
 mod component;
 mod errors;
 mod free;
@@ -8,6 +9,7 @@ mod operation;
 mod outcome;
 mod telemetry;
 
+pub use cleanup::{Garbage, RetentionReason};
 pub use component::Component;
 pub use errors::{ConsumeError, MetadataError, ProduceError, StoreError};
 pub use free::{ALL, Group, OTHER, Partition, Topic, UNKNOWN};
