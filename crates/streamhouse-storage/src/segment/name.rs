@@ -24,9 +24,20 @@ pub struct SegmentName {
 pub struct NotASegment;
 
 impl SegmentName {
-    /// A fresh name, with the time of now as its stamp.
-    pub fn fresh(agent: i32) -> Self {
-        Self { agent, id: SegmentId(Ulid::generate()) }
+    /// A fresh name, with the time of now as its stamp, or `floor_ms` if that is later.
+    pub fn fresh(agent: i32, floor_ms: u64) -> Self {
+        let now = Ulid::generate();
+        let ulid = match now.timestamp_ms() < floor_ms {
+            true => Ulid::from_parts(floor_ms, now.random()),
+            false => now,
+        };
+        Self { agent, id: SegmentId(ulid) }
+    }
+
+    /// What the names of a shard's segments stamped in the hour of `stamp_ms` begin with, without
+    /// the slash.
+    pub fn folder(shard: u8, stamp_ms: u64) -> String {
+        format!("{shard:02x}/{}", Hour(stamp_ms))
     }
 
     fn shard(self) -> u8 {
@@ -36,11 +47,20 @@ impl SegmentName {
 
 impl fmt::Display for SegmentName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hours = self.id.stamp_ms() / 3_600_000;
+        let (shard, hour) = (self.shard(), Hour(self.id.stamp_ms()));
+        let (agent, id) = (self.agent, self.id);
+        write!(f, "{shard:02x}/{hour}/{agent}-{id}")
+    }
+}
+
+/// The hour of a time in milliseconds since the epoch.
+struct Hour(u64);
+
+impl fmt::Display for Hour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hours = self.0 / 3_600_000;
         let (year, month, day) = civil(hours / 24);
-        let hour = hours % 24;
-        let (shard, agent, id) = (self.shard(), self.agent, self.id);
-        write!(f, "{shard:02x}/{year:04}-{month:02}-{day:02}T{hour:02}/{agent}-{id}")
+        write!(f, "{year:04}-{month:02}-{day:02}T{:02}", hours % 24)
     }
 }
 
@@ -112,6 +132,19 @@ mod tests {
                 (year, month) = (year + 1, 1);
             }
         }
+    }
+
+    #[test]
+    fn a_fresh_name_is_never_stamped_below_the_floor_and_lies_in_its_hours_folder() {
+        let now = SegmentName::fresh(3, 0).id.stamp_ms();
+        let floor = now + 3_600_000;
+        let name = SegmentName::fresh(3, floor);
+        assert_eq!(name.id.stamp_ms(), floor);
+        assert_ne!(SegmentName::fresh(3, floor), name);
+        let folder = SegmentName::folder(name.shard(), floor);
+        assert!(name.to_string().starts_with(&format!("{folder}/")), "{name} in {folder}");
+        assert!(name.to_string() < format!("{folder}/~"));
+        assert!(SegmentName::fresh(3, now - 1).id.stamp_ms() >= now);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::partitions::Partitions;
 use opentelemetry::trace::SpanContext;
 use std::sync::Arc;
 use std::time::Duration;
-use streamhouse_metadata::{BatchOutcome, MetadataError, MetadataStore, Segment};
+use streamhouse_metadata::{BatchOutcome, MetadataError, MetadataStore, Rejection, Segment};
 use streamhouse_observability::labels::{self, Operation};
 use streamhouse_observability::spans;
 use tokio::sync::{mpsc, oneshot};
@@ -130,7 +130,9 @@ impl Committer {
         let segments: Vec<Segment> =
             candidates.iter_mut().filter_map(Candidate::take_segment).collect();
         let span = commit_span(&candidates);
-        let mut decisions = self.decide(&segments).instrument(span).await.into_iter();
+        let decisions = self.decide(&segments).instrument(span).await;
+        self.heed(&decisions);
+        let mut decisions = decisions.into_iter();
         let mut segments = segments.into_iter();
         for candidate in candidates {
             let decided =
@@ -138,6 +140,23 @@ impl Committer {
             let number = candidate.number();
             outcome::settle(candidate, decided, &mut self.producers, &self.partitions);
             self.shared.settled(number);
+        }
+    }
+
+    /// Takes note of the garbage collector's floor before anybody learns that a segment lies below
+    /// it: what comes again is then stamped above.
+    fn heed(&self, decisions: &[Decision]) {
+        let stale = decisions.iter().flatten().flatten().filter_map(|outcome| match outcome {
+            BatchOutcome::Rejected(Rejection::StaleSegment { floor_ms }) => Some(*floor_ms),
+            _ => None,
+        });
+        if let Some(floor_ms) = stale.max() {
+            tracing::warn!(
+                floor_ms,
+                "segments were older than the garbage collector's floor, and refused; their \
+                 producers send them again. Was this agent paused, or is its clock slow?"
+            );
+            self.shared.raise_floor(u64::try_from(floor_ms).unwrap_or(0));
         }
     }
 

@@ -50,7 +50,7 @@ impl Flusher {
     /// order of the log.
     fn flush(&self, segment: OpenSegment, slot: OwnedSemaphorePermit, puts: &mut JoinSet<()>) {
         let OpenSegment { number, builder, waiting, .. } = segment;
-        let name = SegmentName::fresh(self.shared.config.agent);
+        let name = SegmentName::fresh(self.shared.config.agent, self.shared.floor_ms());
         let requests: Vec<_> = waiting.iter().filter_map(|one| one.span.clone()).collect();
         let span = spans::segment_flush(&name.to_string(), builder.bytes() as i64, &requests);
         let flush = spans::sampled_context(&span);

@@ -125,6 +125,12 @@ impl WriterPool {
         ended.is_ok()
     }
 
+    /// Stamps further segments at `floor_ms` or above, in milliseconds since the epoch: the garbage
+    /// collector's floor, below which no segment can be committed.
+    pub fn raise_floor(&self, floor_ms: u64) {
+        self.shared.raise_floor(floor_ms);
+    }
+
     /// How long the oldest batch that is not answered has been waiting; `None` when none waits.
     pub fn oldest_unacknowledged(&self) -> Option<Duration> {
         self.shared.oldest()

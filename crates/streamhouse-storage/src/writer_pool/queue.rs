@@ -6,6 +6,7 @@ use crate::error::AppendError;
 use crate::segment::SegmentBuilder;
 use opentelemetry::trace::SpanContext;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use streamhouse_metadata::{ProducerBatch, TopicPartition};
@@ -23,6 +24,8 @@ pub(super) struct Shared {
     queue: Mutex<Queue>,
     /// Wakes the flusher: there is a new open or full segment, or the pool is to end.
     work: Notify,
+    /// Segments must not be stamped below: they could not be committed.
+    floor_ms: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -83,7 +86,23 @@ impl Shared {
             progressed: Instant::now(),
         };
         let meters = Arc::new(Meters::bind(metrics));
-        Self { config, meters, queue: Mutex::new(queue), work: Notify::new() }
+        Self {
+            config,
+            meters,
+            queue: Mutex::new(queue),
+            work: Notify::new(),
+            floor_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// The least stamp that a segment may have.
+    pub fn floor_ms(&self) -> u64 {
+        self.floor_ms.load(Ordering::Acquire)
+    }
+
+    /// Takes note of the garbage collector's floor, which never falls.
+    pub fn raise_floor(&self, floor_ms: u64) {
+        self.floor_ms.fetch_max(floor_ms, Ordering::AcqRel);
     }
 
     /// Puts a batch into the open segment.
