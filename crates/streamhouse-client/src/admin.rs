@@ -1,11 +1,15 @@
-//! Topics: create, look at, grow, delete.
+//! Topics: create, look at, change, grow, delete.
 
 use crate::connection::{Connection, Events};
 use crate::error::ClientError;
 use rdkafka::admin::TopicResult;
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
-use rdkafka::error::KafkaError;
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, ConfigSource, NewPartitions, NewTopic,
+    ResourceSpecifier, TopicReplication,
+};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +21,17 @@ pub struct TopicDetail {
     pub name: String,
     /// Its partitions, by number.
     pub partitions: Vec<PartitionDetail>,
+}
+
+/// A topic's setting as the broker tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicSetting {
+    /// Its name.
+    pub name: String,
+    /// Its value; empty when the broker keeps it to itself.
+    pub value: String,
+    /// Whether it was set for this topic; otherwise it is the broker's default.
+    pub is_own: bool,
 }
 
 /// A partition as the broker tells it.
@@ -64,8 +79,25 @@ impl Admin {
     /// # Errors
     /// [`ClientError::AlreadyExists`]; [`ClientError::Refused`]: the name or number is not allowed.
     pub async fn create_topic(&self, name: &str, partitions: i32) -> Result<(), ClientError> {
+        self.create_topic_with(name, partitions, &[]).await
+    }
+
+    /// Creates a topic with settings of its own, as names and values.
+    ///
+    /// # Errors
+    /// As [`create_topic`](Self::create_topic); [`ClientError::Refused`] also for a setting.
+    pub async fn create_topic_with(
+        &self,
+        name: &str,
+        partitions: i32,
+        settings: &[(String, String)],
+    ) -> Result<(), ClientError> {
         let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let topic = settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value));
         let results = self.inner.create_topics([&topic], &self.options()).await;
+        if let Ok([Err((_, RDKafkaErrorCode::InvalidConfig))]) = results.as_deref() {
+            return Err(impossible("creating", settings));
+        }
         self.one("creating", name, results)
     }
 
@@ -86,6 +118,60 @@ impl Admin {
         let partitions = NewPartitions::new(name, total);
         let results = self.inner.create_partitions([&partitions], &self.options()).await;
         self.one("adding partitions to", name, results)
+    }
+
+    /// A topic's settings, in the broker's order.
+    ///
+    /// # Errors
+    /// [`ClientError::Unknown`]: it does not exist.
+    pub async fn settings(&self, name: &str) -> Result<Vec<TopicSetting>, ClientError> {
+        let (action, subject) = ("describing", format!("topic {name:?}"));
+        let topic = ResourceSpecifier::Topic(name);
+        let described = self.inner.describe_configs([&topic], &self.options()).await;
+        let described = described.map_err(|error| self.events.explain(action, &subject, &error))?;
+        match described.into_iter().next() {
+            Some(Ok(described)) => {
+                let settings = described.entries.into_iter().map(|entry| TopicSetting {
+                    is_own: matches!(entry.source, ConfigSource::DynamicTopic),
+                    value: entry.value.unwrap_or_default(),
+                    name: entry.name,
+                });
+                Ok(settings.collect())
+            }
+            Some(Err(code)) => Err(self.events.refuse(action, &subject, code)),
+            None => Err(ClientError::TimedOut { action, after: self.events.timeout() }),
+        }
+    }
+
+    /// Changes settings of a topic: gives those of `set` their values, and those named in `unset`
+    /// the broker's default. Others stay as they are, unless somebody changes them meanwhile.
+    ///
+    /// # Errors
+    /// [`ClientError::Unknown`]; [`ClientError::Refused`]: the broker says which setting is wrong.
+    pub async fn alter_topic(
+        &self,
+        name: &str,
+        set: &[(String, String)],
+        unset: &[String],
+    ) -> Result<(), ClientError> {
+        // The protocol's plain request replaces all that was set.
+        let own = self.settings(name).await?.into_iter().filter(|setting| setting.is_own);
+        let mut all: BTreeMap<_, _> = own.map(|setting| (setting.name, setting.value)).collect();
+        all.retain(|name, _| !unset.contains(name));
+        all.extend(set.iter().cloned());
+        let mut change = AlterConfig::new(ResourceSpecifier::Topic(name));
+        for (name, value) in &all {
+            change = change.set(name, value);
+        }
+        let (action, subject) = ("altering", format!("topic {name:?}"));
+        let results = self.inner.alter_configs([&change], &self.options()).await;
+        let results = results.map_err(|error| self.events.explain(action, &subject, &error))?;
+        match results.into_iter().next() {
+            Some(Ok(_)) => Ok(()),
+            Some(Err((_, RDKafkaErrorCode::InvalidConfig))) => Err(impossible(action, set)),
+            Some(Err((_, code))) => Err(self.events.refuse(action, &subject, code)),
+            None => Err(ClientError::TimedOut { action, after: self.events.timeout() }),
+        }
     }
 
     /// The names of all topics and how many partitions each has, by name.
@@ -170,4 +256,16 @@ impl Admin {
             None => Err(ClientError::TimedOut { action, after: self.events.timeout() }),
         }
     }
+}
+
+/// The error for settings of which the broker refused one. The library does not pass on which.
+fn impossible(action: &'static str, settings: &[(String, String)]) -> ClientError {
+    let named: Vec<_> =
+        settings.iter().map(|(name, value)| format!("{name} = {value:?}")).collect();
+    let reason = format!(
+        "{} is not possible: retention.ms and retention.bytes can be set, to a whole number or to \
+         -1 for no limit",
+        named.join(", ")
+    );
+    ClientError::Refused { action, reason, retryable: false }
 }

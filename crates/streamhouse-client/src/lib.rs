@@ -17,7 +17,7 @@ mod record;
 pub mod semconv;
 mod telemetry;
 
-pub use admin::{Admin, PartitionDetail, TopicDetail};
+pub use admin::{Admin, PartitionDetail, TopicDetail, TopicSetting};
 pub use connection::{Connection, Events};
 pub use consumer::{
     Assigned, Begin, Consumer, GroupConsumer, GroupOptions, Start, WrappedConsumer,

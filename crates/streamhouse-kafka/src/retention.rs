@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 pub(crate) async fn trim(
     broker: &Broker,
     open: &OpenTopic,
-    wanted: Vec<(TopicPartition, Trim)>,
+    mut wanted: Vec<(TopicPartition, Trim)>,
     reason: RetentionReason,
 ) -> Result<Vec<TrimOutcome>, MetadataError> {
     let mut outcomes = vec![TrimOutcome::UnknownPartition; wanted.len()];
@@ -43,6 +43,10 @@ pub(crate) async fn trim(
                 open.removed.of(reason).add(u64::try_from(trimmed.records).unwrap_or(0));
                 if trimmed.more {
                     left.push(place);
+                    // A log that grows meanwhile must not lose what came later.
+                    if let Some((_, to @ Trim::ToEnd)) = wanted.get_mut(place) {
+                        *to = Trim::To(trimmed.log_start);
+                    }
                 }
             }
             if let Some(slot) = outcomes.get_mut(place) {

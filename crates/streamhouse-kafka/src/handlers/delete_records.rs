@@ -81,28 +81,14 @@ async fn one(
         .with_partitions(results)
 }
 
-/// Deletes up to the offsets of `wanted`. The end of a log is what it is when the request is
-/// worked on, however long the deletion takes.
+/// Deletes up to the offsets of `wanted`.
 async fn delete(
     broker: &Broker,
     open: &OpenTopic,
     wanted: &[(TopicPartition, i64)],
 ) -> Result<Vec<TrimOutcome>, MetadataError> {
-    let to_end: Vec<_> = wanted
-        .iter()
-        .filter(|(_, offset)| *offset == END)
-        .map(|(partition, _)| *partition)
-        .collect();
-    let mut ends = match to_end.is_empty() {
-        true => Vec::new(),
-        false => broker.metadata.watermarks(&to_end).await?,
-    }
-    .into_iter();
     let trims = wanted.iter().map(|(partition, offset)| match *offset {
-        END => {
-            let end = ends.next().flatten().map_or(0, |ends| ends.high_watermark);
-            (*partition, Trim::To(end))
-        }
+        END => (*partition, Trim::ToEnd),
         offset => (*partition, Trim::To(offset)),
     });
     let outcomes = trim(broker, open, trims.collect(), RetentionReason::Request).await?;

@@ -24,7 +24,7 @@ use streamhouse_observability::Observability;
 use streamhouse_observability::health::Health;
 use streamhouse_observability::instruments::{Instruments, ObjectStoreMetrics};
 use streamhouse_storage::object_store::{self, ObjectStore, ObjectStoreConfig, OpenError};
-use streamhouse_storage::{Cache, Clock, Partitions, Reader, WriterPool};
+use streamhouse_storage::{Cache, Clock, Collector, Partitions, Reader, WriterPool};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
@@ -43,6 +43,7 @@ pub struct App {
     kafka_stop: CancellationToken,
     /// None once it has ended: a task's end can be awaited only once.
     kafka: Option<JoinHandle<Result<(), KafkaError>>>,
+    collector: Background,
     writer: WriterPool,
     metadata: SqliteStore,
     admin: AdminServer,
@@ -111,6 +112,15 @@ impl App {
         let watchers = CancellationToken::new();
         watch::start(&observability, &instruments, &writer, metadata.clone(), &watchers);
         let lags = lag::start(broker.clone(), &config.lag, clock, &instruments.lag, &watchers);
+        let garbage = store::garbage(config, agent);
+        let collector = Collector::new(
+            garbage,
+            objects.clone(),
+            metadata.clone(),
+            writer.clone(),
+            &instruments.garbage,
+        );
+        let collector = Background::start(&watchers, collector.run());
         let checks = health::checks(metadata, objects, cache, writer.clone());
         let health = Health::start(observability.declare(), &instruments.service, checks);
         let admin =
@@ -130,6 +140,7 @@ impl App {
             kafka_addr,
             kafka_stop,
             kafka: Some(kafka),
+            collector,
             writer,
             metadata: sqlite,
             admin,
@@ -188,6 +199,7 @@ impl App {
                 ended
             }
         };
+        self.collector.stop().await;
         let flushed = self.writer.shutdown(flush).await;
         let closed = tokio::time::timeout(Duration::from_secs(1), self.metadata.close()).await;
         let clean = drained && flushed && closed.is_ok();
@@ -202,6 +214,30 @@ impl App {
         let _ = sent.await;
         let seconds = self.shutdown_timeout.as_secs();
         if clean { Ok(()) } else { Err(StartError::Shutdown { seconds }) }
+    }
+}
+
+/// Work that nobody waits for, until it is stopped or the app goes.
+#[derive(Debug)]
+struct Background {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Background {
+    fn start(app: &CancellationToken, work: impl Future<Output = ()> + Send + 'static) -> Self {
+        let stop = app.child_token();
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move {
+            stopped.run_until_cancelled(work).await;
+        });
+        Self { stop, task }
+    }
+
+    /// Ends the work at its next await: the stores that it uses may be closed then.
+    async fn stop(self) {
+        self.stop.cancel();
+        let _ = self.task.await;
     }
 }
 
@@ -262,6 +298,9 @@ fn broker_config(config: &Config, addr: SocketAddr) -> BrokerConfig {
         advertised_port: port,
         auto_create_topics: kafka.auto_create_topics,
         default_partitions: i32::try_from(kafka.default_partitions).unwrap_or(i32::MAX),
+        retention_ms: config.retention.ms.0,
+        retention_bytes: config.retention.bytes.0,
+        retention_interval: config.retention.interval,
         max_batch_bytes: kafka.max_batch.as_usize(),
         max_frame_bytes: kafka.max_request.as_usize(),
         request_memory: kafka.request_memory.as_usize(),

@@ -8,7 +8,7 @@ use streamhouse_metadata::{SqliteOptions, SqliteStore};
 use streamhouse_storage::object_store::{
     ObjectStoreConfig, ObjectStoreUrl as Url, S3Config, Secret,
 };
-use streamhouse_storage::{Clock, WriterConfig};
+use streamhouse_storage::{Clock, GarbageConfig, WriterConfig};
 
 /// What the object store is opened with.
 pub(super) fn object_store(config: &Config) -> ObjectStoreConfig {
@@ -44,6 +44,13 @@ pub(super) fn writer(config: &Config, url: &Url, agent: i32, clock: Clock) -> Wr
         clock,
         ..defaults
     }
+}
+
+/// How agent number `agent` collects garbage.
+pub(super) fn garbage(config: &Config, agent: i32) -> GarbageConfig {
+    let garbage = &config.garbage;
+    let (grace, interval, sweep) = (garbage.grace, garbage.interval, garbage.sweep);
+    GarbageConfig { grace, interval, sweep, ..GarbageConfig::new(agent) }
 }
 
 /// Opens the metadata store.

@@ -180,7 +180,11 @@ fn as_written(error: ConfigError, written: &toml::Value) -> ConfigError {
             let form = setting.map_or("text", |setting| setting.form);
             let is_secret = setting.is_some_and(|setting| setting.secret);
             let value = if is_secret { value } else { written.to_string() };
-            let quotes = if matches!(form, "number" | "true or false") { "" } else { " in quotes" };
+            let quotes = if form.starts_with("number") || form == "true or false" {
+                ""
+            } else {
+                " in quotes"
+            };
             ConfigError::Value { origin, key, value, fix: format!("it is {form}{quotes}; {fix}") }
         }
         error => error,

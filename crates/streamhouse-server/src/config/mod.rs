@@ -11,10 +11,11 @@ mod value;
 pub use error::ConfigError;
 pub use load::{DEFAULT_FILE, FILE_VARIABLE, Loaded, Origin, Sources};
 pub use table::{
-    Admin, Cache, Config, Kafka, Lag, Log, Metrics, Otlp, Place, S3, SETTINGS, Setting, Writer,
+    Admin, Cache, Config, Garbage, Kafka, Lag, Log, Metrics, Otlp, Place, Retention, S3, SETTINGS,
+    Setting, Writer,
 };
 pub use value::{
-    Bytes, Exposition, HostPort, LagDetail, LogFormat, MetadataUrl, ObjectStoreUrl, OtlpProtocol,
+    Bytes, Exposition, HostPort, LagDetail, Limit, LogFormat, MetadataUrl, ObjectStoreUrl, OtlpProtocol,
     Secret, Value,
 };
 

@@ -4,7 +4,7 @@
 //! `kafka.addr` is `STREAMHOUSE_KAFKA_ADDR`.
 
 use super::value::{
-    Bytes, Exposition, HostPort, LagDetail, LogFormat, MetadataUrl, ObjectStoreUrl, OtlpProtocol,
+    Bytes, Exposition, HostPort, LagDetail, Limit, LogFormat, MetadataUrl, ObjectStoreUrl, OtlpProtocol,
     Secret, Value,
 };
 use std::net::{Ipv4Addr, SocketAddr};
@@ -158,6 +158,31 @@ settings! {
         puts: Option<usize> = None;
         /// Time for storing one segment, retries included.
         put_timeout: Duration = Duration::from_secs(5);
+    }
+
+    /// How long and how much of a topic is kept that does not say so itself.
+    retention: Retention("retention.") {
+        /// Milliseconds after which records are removed, counted from their arrival (7 days);
+        /// a topic's own `retention.ms` goes before.
+        ms: Limit = Limit(604_800_000);
+        /// Bytes of one partition beyond which its oldest records are removed; a topic's own
+        /// `retention.bytes` goes before.
+        bytes: Limit = Limit(-1);
+        /// How often it is looked for records to remove.
+        interval: Duration = Duration::from_secs(60);
+    }
+
+    /// The deletion of objects that no record lies in.
+    garbage: Garbage("garbage.") {
+        /// Age below which no object is deleted, whatever is known of it. An agent that is paused
+        /// for longer between storing records and committing them is refused; its producers send
+        /// them again.
+        grace: Duration = Duration::from_secs(900);
+        /// How often objects are deleted whose records have all been removed.
+        interval: Duration = Duration::from_secs(60);
+        /// How often it is looked for objects that were stored and never committed, which lists
+        /// the objects of the last hours.
+        sweep: Duration = Duration::from_secs(3_600);
     }
 
     /// The cache of what was written or read.

@@ -237,6 +237,23 @@ impl Value for Bytes {
     }
 }
 
+/// A bound that there need not be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit(pub i64);
+
+impl Value for Limit {
+    const FORM: &'static str = "number, or -1 for no limit";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let fix = "write a whole number, or -1 for no limit";
+        text.parse().ok().filter(|limit| *limit >= -1).map(Self).ok_or_else(|| fix.into())
+    }
+
+    fn show(&self) -> String {
+        self.0.to_string()
+    }
+}
+
 /// Where segment objects are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ObjectStoreUrl {
@@ -393,6 +410,9 @@ mod tests {
         for text in ["host:1", "[::1]:9092"] {
             assert_eq!(round_trip::<HostPort>(text), text);
         }
+        for text in ["-1", "0", "604800000"] {
+            assert_eq!(round_trip::<Limit>(text), text);
+        }
         for text in ["auto", "text", "json"] {
             assert_eq!(round_trip::<LogFormat>(text), text);
         }
@@ -405,6 +425,9 @@ mod tests {
         }
         for text in ["MiB", "1MB", "-1B", "99999999999999GiB"] {
             assert!(Bytes::parse(text).unwrap_err().contains("8MiB"), "{text:?}");
+        }
+        for text in ["", "7d", "-2", "1.5", "9223372036854775808"] {
+            assert!(Limit::parse(text).unwrap_err().contains("-1"), "{text:?}");
         }
         for text in ["", "s3://", "file://relative", "gcs://bucket"] {
             assert!(ObjectStoreUrl::parse(text).unwrap_err().contains("s3://"), "{text:?}");

@@ -16,6 +16,18 @@ fn a_topic_is_created_listed_described_grown_and_deleted() {
     assert_eq!(described.len(), 2);
     assert_eq!(described[1]["partition"], 1);
     assert_eq!(described[1]["high_watermark"], 0);
+    assert_eq!(described[0]["settings"]["retention.ms"], "604800000");
+    let altered = call(&["topic", "alter", "orders", "--config", "retention.ms=5000"]);
+    assert_eq!(altered.expect(0).json()[0]["settings"]["retention.ms"], "5000");
+    let altered = call(&["topic", "alter", "orders", "--config", "retention.bytes=-1"]);
+    assert_eq!(altered.expect(0).json()[0]["settings"]["retention.ms"], "5000", "it stays");
+    let altered = call(&["topic", "alter", "orders", "--default", "retention.ms"]);
+    assert_eq!(altered.expect(0).json()[0]["settings"]["retention.ms"], "604800000");
+    let own = call(&["topic", "create", "own", "--config", "retention.bytes=7"]);
+    own.expect(0);
+    let told = server.client(&["topic", "describe", "own"], "").expect(0).stdout;
+    assert!(told.contains("retention.ms 604800000 (default), retention.bytes 7\n"), "{told}");
+    call(&["topic", "delete", "own"]).expect(0);
     call(&["topic", "add-partitions", "orders", "--total", "5"]).expect(0);
     assert_eq!(call(&["topic", "describe", "orders"]).expect(0).json().len(), 5);
     call(&["topic", "delete", "orders"]).expect(0);
@@ -32,6 +44,15 @@ fn what_cannot_be_done_with_a_topic_fails_with_one_and_says_why() {
         (&["topic", "create", "a/b"], "has 1 to 249 letters, digits"),
         (&["topic", "create", "many", "--partitions", "20000"], "has 1 to 10000 partitions"),
         (&["topic", "describe", "missing"], "topic \"missing\" does not exist"),
+        (
+            &["topic", "create", "x", "--config", "retention.ms=7d"],
+            "retention.ms = \"7d\" is not possible: retention.ms and retention.bytes can be set",
+        ),
+        (
+            &["topic", "alter", "orders", "--config", "retention.hours=7"],
+            "retention.hours = \"7\" is not possible",
+        ),
+        (&["topic", "alter", "missing", "--default", "retention.ms"], "does not exist"),
         (&["topic", "delete", "missing"], "topic \"missing\" does not exist"),
         (&["topic", "add-partitions", "missing", "--total", "2"], "does not exist"),
         (&["topic", "add-partitions", "orders", "--total", "1"], "more than it has now"),
