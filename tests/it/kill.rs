@@ -66,7 +66,12 @@ fn nothing_acknowledged_is_lost_torn_moved_or_doubled_by_sigkill() {
 }
 
 /// Every acknowledged value stands where its acknowledgement said; the log has no holes.
-fn check(topic: &str, acknowledged: &[(Place, u64)], log: &BTreeMap<Place, Vec<u8>>, once: bool) {
+pub fn check(
+    topic: &str,
+    acknowledged: &[(Place, u64)],
+    log: &BTreeMap<Place, Vec<u8>>,
+    once: bool,
+) {
     for (place, n) in acknowledged {
         let found = log.get(place).map(|bytes| number(bytes));
         assert_eq!(found, Some(Some(*n)), "{topic} at {place:?}: lost, torn or moved");

@@ -6,6 +6,7 @@
 )]
 
 mod alerts;
+mod cleanup;
 mod clients;
 mod collector;
 mod compose;

@@ -166,12 +166,19 @@ impl Admin {
         let (action, subject) = ("altering", format!("topic {name:?}"));
         let results = self.inner.alter_configs([&change], &self.options()).await;
         let results = results.map_err(|error| self.events.explain(action, &subject, &error))?;
-        match results.into_iter().next() {
-            Some(Ok(_)) => Ok(()),
-            Some(Err((_, RDKafkaErrorCode::InvalidConfig))) => Err(impossible(action, set)),
-            Some(Err((_, code))) => Err(self.events.refuse(action, &subject, code)),
-            None => Err(ClientError::TimedOut { action, after: self.events.timeout() }),
+        if let Some(Err((_, code))) = results.into_iter().next() {
+            return Err(self.events.refuse(action, &subject, code));
         }
+        // The library hides what the broker says of a single topic, so look.
+        let now = self.settings(name).await?;
+        let has = |(name, value): &(String, String)| {
+            now.iter().any(|setting| setting.name == *name && setting.value == *value)
+        };
+        let reset = |name: &String| !now.iter().any(|one| one.name == *name && one.is_own);
+        if set.iter().all(has) && unset.iter().all(reset) {
+            return Ok(());
+        }
+        Err(impossible(action, set))
     }
 
     /// The names of all topics and how many partitions each has, by name.

@@ -4,6 +4,7 @@
 mod batch;
 mod commits;
 mod conformance;
+mod gc;
 mod idempotence;
 mod local;
 mod metered;
