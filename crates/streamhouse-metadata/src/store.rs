@@ -188,11 +188,13 @@ pub trait MetadataStore: fmt::Debug + Send + Sync + 'static {
     /// now, by the store's clock; it never falls. Returns the floor.
     async fn raise_floor(&self, grace_ms: i64) -> Result<i64, MetadataError>;
 
-    /// Some segments stamped below the floor that no record refers to and whose answers need not
-    /// be repeated any more, and how many no record refers to in all, whatever their stamp.
+    /// Some segments stamped below the floor that no record refers to, and how many no record
+    /// refers to in all, whatever their stamp; without those whose objects are deleted.
     async fn unused_segments(&self) -> Result<(Vec<UnusedSegment>, u64), MetadataError>;
 
-    /// Forgets segments whose objects are deleted. One that was not told as unused stays.
+    /// Forgets the objects of segments, which are deleted, and the segments themselves as soon as
+    /// the answers of their commits need not be repeated any more. One that was not told as unused
+    /// stays.
     async fn forget_segments(&self, ids: &[SegmentId]) -> Result<(), MetadataError>;
 
     /// Tells which of `ids` have a row, live or dead, in their order: the objects of the others,

@@ -33,14 +33,12 @@ fn one(row: Option<(i64,)>) -> Result<i64, MetadataError> {
     row.map(|(value,)| value)
 }
 
-/// Invariant: a segment whose answers are still kept is not among them. Settling it must find its
-/// row, or it would be told as never committed.
 pub(super) async fn unused(
     session: &mut Session<'_>,
 ) -> Result<(Vec<UnusedSegment>, u64), MetadataError> {
     let boundary = boundary(session).await?;
     let select = "SELECT id, object, bytes FROM segments
-        WHERE refs = 0 AND (outcomes IS NOT NULL) = 0 AND id < ?1 ORDER BY id LIMIT ?2";
+        WHERE refs = 0 AND object <> '' AND id < ?1 ORDER BY id LIMIT ?2";
     type Row = (String, String, i64);
     let rows = session.rows(query_as::<_, Row>(select).bind(boundary).bind(SLICE)).await?;
     let segment = |(id, object, bytes): Row| {
@@ -49,12 +47,15 @@ pub(super) async fn unused(
         Ok(UnusedSegment { id, object: object.into(), bytes })
     };
     let segments = rows.into_iter().map(segment).collect::<Result<_, MetadataError>>()?;
-    let select = "SELECT count(*) FROM segments WHERE refs = 0";
+    let select = "SELECT count(*) FROM segments WHERE refs = 0 AND object <> ''";
     let count = one(session.first(query_as::<_, (i64,)>(select)).await?)?;
     Ok((segments, count.max(0).cast_unsigned()))
 }
 
 /// Below the floor only: until then a row keeps a commit that is still on its way from counting.
+///
+/// Invariant: a row stays while its answers are kept. Settling the segment must find it, or the
+/// segment would be told as never committed. Only the name of its object goes.
 pub(super) async fn forget(
     session: &mut Session<'_>,
     ids: Vec<SegmentId>,
@@ -63,7 +64,10 @@ pub(super) async fn forget(
     let ids: Vec<String> = ids.iter().map(SegmentId::to_string).collect();
     let delete = "DELETE FROM segments WHERE id IN (SELECT value FROM json_each(?1))
         AND refs = 0 AND outcomes IS NULL AND id < ?2";
-    session.run(query(delete).bind(json(&ids)?).bind(boundary)).await?;
+    session.run(query(delete).bind(json(&ids)?).bind(&boundary)).await?;
+    let update = "UPDATE segments SET object = '', bytes = 0
+        WHERE id IN (SELECT value FROM json_each(?1)) AND refs = 0 AND id < ?2";
+    session.run(query(update).bind(json(&ids)?).bind(&boundary)).await?;
     Ok(())
 }
 

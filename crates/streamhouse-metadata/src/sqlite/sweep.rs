@@ -102,13 +102,21 @@ async fn expire_producers(
     Ok(last)
 }
 
-/// Drops some answers of commits that nobody can be in doubt about any more; false when there is
-/// none.
+/// Drops some answers of commits that nobody can be in doubt about any more, with the rows whose
+/// objects are deleted; false when there is none.
 async fn trim_answers(session: &mut Session<'_>) -> Result<bool, MetadataError> {
     let update = "UPDATE segments SET outcomes = NULL WHERE id IN
         (SELECT id FROM segments WHERE outcomes IS NOT NULL
-            AND committed_ms <= CAST(unixepoch('subsec') * 1000 AS INTEGER) - ?1 LIMIT ?2)";
-    Ok(session.run(query(update).bind(ANSWERS_MS).bind(STEP)).await? > 0)
+            AND committed_ms <= CAST(unixepoch('subsec') * 1000 AS INTEGER) - ?1 LIMIT ?2)
+        RETURNING id, object = ''";
+    let update = query_as::<_, (String, bool)>(update).bind(ANSWERS_MS).bind(STEP);
+    let dropped = session.rows(update).await?;
+    let gone: Vec<_> = dropped.iter().filter(|(_, gone)| *gone).map(|(id, _)| id).collect();
+    if !gone.is_empty() {
+        let delete = "DELETE FROM segments WHERE id IN (SELECT value FROM json_each(?1))";
+        session.run(query(delete).bind(super::commit::json(&gone)?)).await?;
+    }
+    Ok(!dropped.is_empty())
 }
 
 /// Removes some rows of one deleted partition or group; false when there is none.

@@ -101,7 +101,7 @@ async fn a_commit_whose_answers_are_dropped_is_told_as_forgotten_and_stops_nobod
 }
 
 #[tokio::test]
-async fn a_trimmed_segment_is_unused_once_its_answers_are_dropped_and_counted_out_once() {
+async fn a_trimmed_segment_is_unused_at_once_and_forgotten_with_its_answers() {
     let mut opened = open(Duration::from_millis(50)).await;
     let topic = opened.store.create_topic("t", 1, Retention::default()).await.unwrap();
     let (gone, kept) = (at(&topic, 0), segment(&[(at(&topic, 0), vec![batch(1)])]));
@@ -111,15 +111,19 @@ async fn a_trimmed_segment_is_unused_once_its_answers_are_dropped_and_counted_ou
     let totals = opened.store.totals().await.unwrap();
     assert_eq!((totals.objects, totals.bytes), (1, kept.bytes));
 
-    // The floor lies above all stamps, but the answer of the segment may still be asked for.
+    // The floor lies above all stamps.
     opened.change("UPDATE store SET floor_ms = floor_ms + 9000000000000").await;
-    assert_eq!(opened.store.unused_segments().await.unwrap(), (vec![], 1));
-    opened.change("UPDATE segments SET committed_ms = committed_ms - 86400000").await;
-    opened.until("SELECT count(*) FROM segments WHERE outcomes IS NOT NULL", 0).await;
     let (unused, count) = opened.store.unused_segments().await.unwrap();
     assert_eq!((unused.len(), count, unused[0].id), (1, 1, old.id));
     assert_eq!((&unused[0].object, unused[0].bytes), (&old.object, old.bytes));
     opened.store.forget_segments(&[old.id, kept.id]).await.unwrap();
+    assert_eq!(opened.store.unused_segments().await.unwrap(), (vec![], 0));
+    // The answer may still be asked for.
+    let settled = opened.store.settle(&[old.clone()]).await.unwrap();
+    assert_eq!(settled, vec![Some(vec![Committed(0)])]);
+    assert_eq!(opened.store.is_known(&[old.id, kept.id]).await.unwrap(), vec![true, true]);
+    opened.change("UPDATE segments SET committed_ms = committed_ms - 86400000").await;
+    opened.until("SELECT count(*) FROM segments WHERE outcomes IS NOT NULL", 0).await;
     assert_eq!(opened.store.is_known(&[old.id, kept.id]).await.unwrap(), vec![false, true]);
     assert_eq!(opened.store.totals().await.unwrap(), totals);
 }

@@ -12,7 +12,7 @@ conformance! {
     the_floor_rises_by_the_stores_clock_and_never_falls,
     nothing_below_the_floor_is_committed_and_the_floor_is_told,
     a_segment_that_was_given_up_is_unused_below_the_floor,
-    a_segment_is_not_unused_while_its_answer_is_kept,
+    an_answer_outlives_its_object,
     only_unused_segments_are_forgotten,
     unused_segments_are_told_in_slices,
     segments_with_a_row_are_known,
@@ -73,13 +73,16 @@ async fn a_segment_that_was_given_up_is_unused_below_the_floor(store: Store) {
     assert_eq!(commit(&*store, &lost).await, stale);
 }
 
-async fn a_segment_is_not_unused_while_its_answer_is_kept(store: Store) {
+async fn an_answer_outlives_its_object(store: Store) {
     let a = partition(&store).await;
     let empty = stamped(TopicPartition { partition: 9, ..a }, 1_000, 1);
     let outcomes = commit(&*store, &empty).await;
     store.raise_floor(HOUR).await.unwrap();
-    assert_eq!(store.unused_segments().await.unwrap(), (vec![], 1));
+    assert_eq!(store.unused_segments().await.unwrap(), (vec![unused(&empty)], 1));
     store.forget_segments(&[empty.id]).await.unwrap();
+    assert_eq!(store.unused_segments().await.unwrap(), (vec![], 0));
+    assert_eq!(store.is_known(&[empty.id]).await.unwrap(), vec![true]);
+    assert_eq!(commit(&*store, &empty).await, outcomes);
     assert_eq!(store.settle(&[empty]).await.unwrap(), vec![Some(outcomes)]);
 }
 
