@@ -202,8 +202,9 @@ async fn what_cannot_be_deleted_is_kept_in_mind_and_deleted_later() {
 async fn agents_share_the_work_and_count_each_object_once() {
     let log = Log::start().await;
     let mut ids = Vec::new();
-    for _ in 0..3 {
-        let agent = log.metadata.register_agent(Uuid::new_v4(), "host", 1, 60_000).await.unwrap();
+    for port in 1..=3 {
+        let agent =
+            log.metadata.register_agent(Uuid::new_v4(), "host", port, 60_000).await.unwrap();
         ids.push(agent.id);
     }
     for _ in 0..60 {
