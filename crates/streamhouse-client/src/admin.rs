@@ -130,6 +130,10 @@ impl Admin {
         let described = self.inner.describe_configs([&topic], &self.options()).await;
         let described = described.map_err(|error| self.events.explain(action, &subject, &error))?;
         match described.into_iter().next() {
+            // The library hides what the broker says of a single topic.
+            Some(Ok(described)) if described.entries.is_empty() => {
+                Err(ClientError::Unknown(subject))
+            }
             Some(Ok(described)) => {
                 let settings = described.entries.into_iter().map(|entry| TopicSetting {
                     is_own: matches!(entry.source, ConfigSource::DynamicTopic),
