@@ -119,7 +119,7 @@ async fn a_trimmed_segment_is_unused_at_once_and_forgotten_with_its_answers() {
     opened.store.forget_segments(&[old.id, kept.id]).await.unwrap();
     assert_eq!(opened.store.unused_segments().await.unwrap(), (vec![], 0));
     // The answer may still be asked for.
-    let settled = opened.store.settle(&[old.clone()]).await.unwrap();
+    let settled = opened.store.settle(std::slice::from_ref(&old)).await.unwrap();
     assert_eq!(settled, vec![Some(vec![Committed(0)])]);
     assert_eq!(opened.store.is_known(&[old.id, kept.id]).await.unwrap(), vec![true, true]);
     opened.change("UPDATE segments SET committed_ms = committed_ms - 86400000").await;
