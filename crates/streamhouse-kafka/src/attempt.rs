@@ -8,7 +8,7 @@ use crate::topics::OpenTopic;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use streamhouse_observability::declare::{CounterCell, HistogramCell, PerValue};
-use streamhouse_observability::instruments::ProducerRequests;
+use streamhouse_observability::instruments::{Lost, ProducerRequests};
 use streamhouse_observability::labels::{Api, Outcome, ProduceError, RequestOutcome};
 use streamhouse_observability::spans::{self, Request};
 use tracing::Span;
@@ -26,6 +26,8 @@ pub(crate) struct RequestHandles {
     pub fetch: PerValue<Outcome, HistogramCell>,
     /// Rounds of retention by outcome.
     pub retention: PerValue<Outcome, HistogramCell>,
+    /// What trims take from groups.
+    pub lost: Lost,
 }
 
 /// Any request, from its arrival until its answer is written.

@@ -74,6 +74,7 @@ impl Broker {
             produce: instruments.producer.requests(),
             fetch: instruments.consumer.latency.bind_each(|outcome: Outcome| outcome),
             retention: instruments.retention.rounds(),
+            lost: instruments.lag.lost(),
         };
         let connections = ConnectionHandles {
             active: instruments.connections.active.bind(&()),

@@ -1,6 +1,7 @@
 //! What a broker is told: its identity and its limits.
 
 use std::time::Duration;
+use streamhouse_storage::Clock;
 use uuid::Uuid;
 
 /// Settings of a [`Broker`](crate::Broker). `Default` gives the documented defaults.
@@ -32,6 +33,9 @@ pub struct BrokerConfig {
     pub retention_bytes: i64,
     /// How often it is looked for records to remove. Default 60 s.
     pub retention_interval: Duration,
+    /// What ages are computed by: the clock that append times are read from. Default: one that
+    /// begins at the machine's time.
+    pub clock: Clock,
     /// The largest record batch accepted, in bytes. Default 1 MiB + 12, as Kafka's.
     pub max_batch_bytes: usize,
     /// The largest frame accepted, in bytes. Default 32 MiB.
@@ -81,6 +85,7 @@ impl Default for BrokerConfig {
             retention_ms: 7 * 24 * 3_600_000,
             retention_bytes: -1,
             retention_interval: Duration::from_secs(60),
+            clock: Clock::new(),
             max_batch_bytes: (1 << 20) + 12,
             max_frame_bytes: 32 << 20,
             request_memory: 256 << 20,

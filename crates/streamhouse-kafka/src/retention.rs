@@ -1,13 +1,13 @@
 //! Moves the starts of logs: because clients ask for it, and because records have become too old
 //! or too many.
 //!
-//! Age is counted from a record's arrival, by the clock of the agent that took it in: what clients
-//! write into timestamps keeps or removes nothing. Several agents may do this at once: each record
+//! Age is counted from a record's arrival, by clocks of agents that nobody sets: neither what clients
+//! write into timestamps nor a machine's clock that jumps removes anything. Several agents may do this at once: each record
 //! is removed, and counted, by one of them.
 
 use crate::broker::Broker;
 use crate::topics::OpenTopic;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use streamhouse_metadata::{MetadataError, TopicPartition, Trim, TrimOutcome};
 use streamhouse_observability::declare::{HistogramCell, PerValue};
 use streamhouse_observability::labels::{Outcome, RetentionReason};
@@ -41,6 +41,9 @@ pub(crate) async fn trim(
             if let TrimOutcome::Trimmed(trimmed) = &outcome {
                 broker.reader.trimmed(partition, trimmed.log_start);
                 open.removed.of(reason).add(u64::try_from(trimmed.records).unwrap_or(0));
+                if let Some(topic) = &open.topic {
+                    broker.handles.lost.record(&topic.name, &trimmed.lost);
+                }
                 if trimmed.more {
                     left.push(place);
                     // A log that grows meanwhile must not lose what came later.
@@ -97,19 +100,13 @@ fn due(broker: &Broker, open: &OpenTopic) -> Vec<(Trim, RetentionReason)> {
     let bytes = topic.retention.bytes.unwrap_or(broker.config.retention_bytes);
     let mut due = Vec::new();
     if ms >= 0 {
-        let before = now_ms().saturating_sub(ms);
+        let before = broker.config.clock.now_ms().saturating_sub(ms);
         due.push((Trim::AppendedBefore(before), RetentionReason::Time));
     }
     if bytes >= 0 {
         due.push((Trim::ToBytes(bytes), RetentionReason::Size));
     }
     due
-}
-
-/// The agent's clock, in milliseconds since the epoch.
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// A round on its histogram. Dropped unsettled, it counts as cancelled.

@@ -15,7 +15,9 @@ use kafka_protocol::messages::{
 use std::sync::Arc;
 use std::time::Duration;
 use streamhouse_kafka::BrokerConfig;
-use streamhouse_metadata::{MetadataStore, SqliteStore};
+use streamhouse_metadata::{
+    CommittedOffset, MetadataStore, OffsetCommit, SqliteStore, TopicPartition,
+};
 use streamhouse_observability::spans::Requests;
 use streamhouse_storage::testing::BatchSpec;
 use uuid::Uuid;
@@ -201,6 +203,34 @@ async fn records_are_deleted_on_request_in_every_version() {
         assert_eq!(ends(&mut wire, &topic).await, [15, 16, 15]);
         assert_eq!(delete(&mut wire, "nowhere", &[(0, 0)], version).await, [(3, -1)]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_group_had_not_consumed_of_removed_records_is_counted_as_lost() {
+    let server = Server::start().await;
+    let mut wire = server.wire().await;
+    wire.topic("orders").await;
+    for _ in 0..3 {
+        wire.produce("orders", 0, BatchSpec::new(5).encode()).await;
+    }
+    let group: Arc<str> = "billing".into();
+    let taken =
+        server.metadata.take_groups(std::slice::from_ref(&group), true).await.unwrap().remove(0);
+    let topic = server.metadata.topics().await.unwrap().remove(0).id;
+    let place =
+        CommittedOffset { offset: 4, leader_epoch: -1, metadata: "".into(), committed_ms: 0 };
+    let commit = OffsetCommit {
+        group,
+        epoch: taken.unwrap().epoch,
+        generation: None,
+        offsets: vec![(TopicPartition { topic, partition: 0 }, place)],
+    };
+    server.metadata.commit_offsets(&[commit]).await.unwrap();
+    let lost = [("group", "billing"), ("topic", "orders")];
+    assert_eq!(delete(&mut wire, "orders", &[(0, 3)], 2).await, [(0, 3)]);
+    assert_eq!(server.count("streamhouse.consumer.records_lost", &lost), 0);
+    assert_eq!(delete(&mut wire, "orders", &[(0, 12)], 2).await, [(0, 12)]);
+    assert_eq!(server.count("streamhouse.consumer.records_lost", &lost), 8);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

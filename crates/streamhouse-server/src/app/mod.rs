@@ -85,11 +85,11 @@ impl App {
         let wanted = store::object_store(config);
         let objects = open(&instruments.object_store, &wanted)?;
 
-        let broker_config = broker_config(config, kafka_addr);
+        let clock = Clock::new();
+        let broker_config = broker_config(config, kafka_addr, clock);
         let agent = register(&sqlite, &*metadata, &broker_config, kafka_addr).await?;
         let partitions = Partitions::new();
         let cache = Cache::new(config.cache.size.0, &instruments.cache);
-        let clock = Clock::new();
         let writer = WriterPool::start(
             store::writer(config, &wanted.url, agent, clock),
             objects.clone(),
@@ -278,7 +278,7 @@ async fn first_verdict(health: &Health) {
     }
 }
 
-fn broker_config(config: &Config, addr: SocketAddr) -> BrokerConfig {
+fn broker_config(config: &Config, addr: SocketAddr, clock: Clock) -> BrokerConfig {
     let kafka = &config.kafka;
     let (drain_timeout, _) = store::budgets(config.place.shutdown_timeout);
     if kafka.advertised.is_none() && addr.ip().is_unspecified() {
@@ -301,6 +301,7 @@ fn broker_config(config: &Config, addr: SocketAddr) -> BrokerConfig {
         retention_ms: config.retention.ms.0,
         retention_bytes: config.retention.bytes.0,
         retention_interval: config.retention.interval,
+        clock,
         max_batch_bytes: kafka.max_batch.as_usize(),
         max_frame_bytes: kafka.max_request.as_usize(),
         request_memory: kafka.request_memory.as_usize(),

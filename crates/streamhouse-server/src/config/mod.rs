@@ -15,8 +15,8 @@ pub use table::{
     Setting, Writer,
 };
 pub use value::{
-    Bytes, Exposition, HostPort, LagDetail, Limit, LogFormat, MetadataUrl, ObjectStoreUrl, OtlpProtocol,
-    Secret, Value,
+    Bytes, Exposition, HostPort, LagDetail, Limit, LogFormat, MetadataUrl, ObjectStoreUrl,
+    OtlpProtocol, Secret, Value,
 };
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 //! `kafka.addr` is `STREAMHOUSE_KAFKA_ADDR`.
 
 use super::value::{
-    Bytes, Exposition, HostPort, LagDetail, Limit, LogFormat, MetadataUrl, ObjectStoreUrl, OtlpProtocol,
-    Secret, Value,
+    Bytes, Exposition, HostPort, LagDetail, Limit, LogFormat, MetadataUrl, ObjectStoreUrl,
+    OtlpProtocol, Secret, Value,
 };
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;

@@ -1,6 +1,7 @@
 //! What lag is computed from.
 
 use crate::broker::Broker;
+use crate::config::BrokerConfig;
 use streamhouse_metadata::{
     MetadataError, Position, Retention, Topic, TopicId, TopicPartition, Watermarks,
 };
@@ -42,7 +43,8 @@ impl Source for Broker {
     }
 
     fn default_retention(&self) -> Retention {
-        Retention::default()
+        let BrokerConfig { retention_ms, retention_bytes, .. } = self.config;
+        Retention { ms: Some(retention_ms), bytes: Some(retention_bytes) }
     }
 
     fn recent(&self, partition: TopicPartition, offset: i64) -> Option<Position> {
