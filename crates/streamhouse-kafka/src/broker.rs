@@ -1,6 +1,7 @@
 //! What every request needs, in one place.
 
 use crate::attempt::RequestHandles;
+use crate::bulk::Bulk;
 use crate::config::BrokerConfig;
 use crate::framing::Admission;
 use crate::groups::Groups;
@@ -29,6 +30,8 @@ pub struct Broker {
     pub(crate) topics: Topics,
     pub(crate) agents: Agents,
     pub(crate) groups: Groups,
+    /// The memory for what is told of groups.
+    pub(crate) bulk: Bulk,
     pub(crate) admission: Admission,
     /// The memory for records on their way to consumers, in bytes.
     pub(crate) deliveries: Arc<Semaphore>,
@@ -85,6 +88,7 @@ impl Broker {
             config.response_memory.clamp(config.max_fetch_bytes, Semaphore::MAX_PERMITS);
         Self {
             admission: Admission::new(&config),
+            bulk: Bulk::new(&config),
             deliveries: Arc::new(Semaphore::new(deliveries)),
             agents: Agents::new(&instruments.cluster),
             groups: Groups::new(

@@ -9,6 +9,7 @@
 mod api; //        which APIs and versions there are
 mod attempt; //    what a request leaves in the metrics
 mod broker; //     what every request needs
+mod bulk; //       memory for large answers without records
 mod config; //     limits and identity
 mod connection; // requests in, answers out in order
 mod error;

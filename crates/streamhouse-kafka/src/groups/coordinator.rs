@@ -2,7 +2,7 @@
 
 use super::deadlines::Deadlines;
 use super::lane::{self, Committed, Job, Lane};
-use super::seat::{Described, Hall, Seat};
+use super::seat::{Described, Hall, Seat, weight};
 use super::state::{Answer, Claim, Event, Join, Limits, Syncing, Ticket};
 use super::table::GroupTable;
 use super::takeover::{self, Place, Wish};
@@ -79,6 +79,7 @@ impl Groups {
             lane,
             deadlines: Deadlines::default(),
             memory: AtomicUsize::new(0),
+            offsets: AtomicUsize::new(0),
             memory_limit: config.memory,
             durations: metrics.rebalance_duration.bind_each(|reason| reason),
         };
@@ -271,6 +272,11 @@ impl Groups {
     ) -> Result<oneshot::Receiver<Committed>, Code> {
         let create = claim.generation < 0 && claim.member.is_empty();
         let seat = self.find(group, create).await.map_err(unknown_member)?;
+        if self.0.hall.offsets.load(Ordering::Relaxed) >= self.0.hall.memory_limit {
+            let limit = self.0.hall.memory_limit;
+            tracing::warn!(limit, "a commit was refused: offsets take all their memory");
+            return Err(Code::InvalidCommitOffsetSize);
+        }
         let places = u32::try_from(offsets.len().clamp(1, BACKLOG)).unwrap_or(u32::MAX);
         let place = self.0.backlog.clone().acquire_many_owned(places).await;
         let place = place.map_err(|_| Code::CoordinatorNotAvailable)?;
@@ -370,12 +376,19 @@ impl Groups {
 
     /// Drops the offsets of topics that do not exist any more.
     pub fn prune(&self, topics: &[TopicId]) {
-        for view in self.0.table.all() {
-            let concerned =
-                view.read(|facts| facts.offsets.keys().any(|at| topics.contains(&at.topic)));
-            if concerned {
-                view.change(|facts| facts.offsets.retain(|at, _| !topics.contains(&at.topic)));
+        for seat in self.seats() {
+            let is_gone = |at: &TopicPartition| topics.contains(&at.topic);
+            if !seat.view.read(|facts| facts.offsets.keys().any(is_gone)) {
+                continue;
             }
+            let mut less = 0;
+            seat.view.change(|facts| {
+                facts.offsets.retain(|at, offset| {
+                    less += if is_gone(at) { weight(offset) } else { 0 };
+                    !is_gone(at)
+                });
+            });
+            seat.recount(&self.0.hall, 0, less);
         }
     }
 }

@@ -5,7 +5,7 @@
 //! generations may be stored twice.
 
 use super::coordinator::Groups;
-use super::seat::Seat;
+use super::seat::{Seat, weight};
 use kafka_protocol::error::ResponseError as Code;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -168,7 +168,7 @@ async fn commit(groups: &Groups, waiting: Waiting) {
     for ((seat, answer, _), commit) in askers.into_iter().zip(commits) {
         let told = match outcomes.next() {
             Some(OffsetCommitOutcome::Committed { committed_ms, unknown }) => {
-                Ok(committed(&seat, commit, committed_ms, unknown))
+                Ok(committed(groups, &seat, commit, committed_ms, unknown))
             }
             Some(OffsetCommitOutcome::StaleGeneration) => Err(Code::IllegalGeneration),
             Some(OffsetCommitOutcome::NotOwner) | None => {
@@ -182,23 +182,26 @@ async fn commit(groups: &Groups, waiting: Waiting) {
 
 /// Shows what is stored.
 fn committed(
+    groups: &Groups,
     seat: &Seat,
     commit: OffsetCommit,
     committed_ms: i64,
     unknown: Vec<TopicPartition>,
 ) -> BTreeSet<TopicPartition> {
     let unknown: BTreeSet<_> = unknown.into_iter().collect();
-    let mut stored = 0;
+    let (mut stored, mut more, mut less) = (0, 0, 0);
     seat.view.change(|facts| {
         for (at, mut offset) in commit.offsets {
             if !unknown.contains(&at) {
                 offset.committed_ms = committed_ms;
-                facts.offsets.insert(at, offset);
+                more += weight(&offset);
+                less += facts.offsets.insert(at, offset).as_ref().map_or(0, weight);
                 stored += 1;
             }
         }
         facts.committed_ms = Some(committed_ms);
     });
+    seat.recount(groups.hall(), more, less);
     seat.cells.commits.add(stored);
     unknown
 }

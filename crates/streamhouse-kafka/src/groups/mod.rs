@@ -17,6 +17,8 @@ mod subscription; //      what consumers tell each other
 pub(crate) mod table; //  what this agent knows of its groups, for whoever looks at them
 pub(crate) mod lag; //    how far they are behind
 mod takeover; //          taking groups from the store, and giving them up
+#[cfg(test)]
+mod tests;
 
 pub(crate) use coordinator::Groups;
 pub(crate) use lane::Committed;

@@ -11,12 +11,20 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use streamhouse_metadata::StoredGroup;
+use streamhouse_metadata::{CommittedOffset, StoredGroup};
 use streamhouse_observability::declare::{ClosedLabel as _, HistogramCell, PerValue};
 use streamhouse_observability::instruments::GroupCells;
 use streamhouse_observability::labels::{GroupState, RebalanceReason};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+
+/// What a committed offset takes in memory beyond the consumer's remark.
+const OFFSET: usize = 128;
+
+/// What a committed offset takes in memory.
+pub(super) fn weight(offset: &CommittedOffset) -> usize {
+    OFFSET + offset.metadata.len()
+}
 
 /// What all seats share.
 #[derive(Debug)]
@@ -25,6 +33,8 @@ pub(super) struct Hall {
     pub deadlines: Deadlines,
     /// Bytes of what all members brought.
     pub memory: AtomicUsize,
+    /// Bytes of all committed offsets.
+    pub offsets: AtomicUsize,
     pub memory_limit: usize,
     pub durations: PerValue<RebalanceReason, HistogramCell>,
 }
@@ -38,6 +48,8 @@ pub(super) struct Seat {
     /// What others may see of it.
     pub view: Arc<GroupView>,
     pub cells: GroupCells,
+    /// Bytes of its offsets, as they are counted with those of all.
+    offsets: AtomicUsize,
     live: Mutex<Live>,
 }
 
@@ -46,6 +58,7 @@ struct Live {
     group: Group,
     waiting: HashMap<Ticket, oneshot::Sender<Answer>>,
     tickets: Ticket,
+    idle_since: Instant,
     /// Why nobody is answered here any more.
     over: Option<Code>,
     /// Whether the store is being asked to delete it.
@@ -85,7 +98,9 @@ impl Seat {
             name: stored.name,
             epoch: stored.epoch,
             cells,
+            offsets: AtomicUsize::new(0),
             live: Mutex::new(Live {
+                idle_since: Instant::now(),
                 group,
                 waiting: HashMap::new(),
                 tickets: 0,
@@ -110,6 +125,7 @@ impl Seat {
         let mut live = self.open()?;
         let (sender, answer) = oneshot::channel();
         live.tickets += 1;
+        live.idle_since = Instant::now();
         let ticket = live.tickets;
         live.waiting.insert(ticket, sender);
         self.step(hall, &mut live, event(ticket));
@@ -146,6 +162,7 @@ impl Seat {
     ) -> Result<(), Code> {
         let mut live = self.open()?;
         let generation = live.group.committable(Instant::now(), claim)?;
+        live.idle_since = Instant::now();
         hall.lane.send(job(generation));
         self.schedule(hall, &mut live);
         Ok(())
@@ -181,9 +198,29 @@ impl Seat {
         }
         let bytes = std::mem::take(&mut live.bytes);
         hall.memory.fetch_sub(bytes, Ordering::Relaxed);
+        hall.offsets.fetch_sub(self.offsets.swap(0, Ordering::Relaxed), Ordering::Relaxed);
         hall.deadlines.set(&self.name, live.wake.take(), None);
         self.cells.state.of(live.shown.0).set(0);
         self.cells.members.set(0);
+    }
+
+    /// Counts bytes of offsets that came, and of those that went.
+    pub fn recount(&self, hall: &Hall, more: usize, less: usize) {
+        let live = self.lock();
+        if live.over.is_none() {
+            for counted in [&hall.offsets, &self.offsets] {
+                counted.fetch_add(more, Ordering::Relaxed);
+                counted.fetch_sub(less, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Whether nobody has been in the group for this long, and it has no offsets to keep.
+    pub fn is_hollow(&self, idle: Duration) -> bool {
+        let live = self.lock();
+        live.group.is_vacant()
+            && live.idle_since.elapsed() >= idle
+            && self.view.read(|facts| facts.offsets.is_empty())
     }
 
     /// How the group stands now.

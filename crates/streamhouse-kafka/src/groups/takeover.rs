@@ -1,7 +1,7 @@
 //! Taking groups from the store, and giving them up, as agents come and go.
 
 use super::coordinator::{Groups, Slot};
-use super::seat::Seat;
+use super::seat::{Seat, weight};
 use super::table::GroupFacts;
 use crate::placement;
 use std::collections::hash_map::Entry;
@@ -90,7 +90,8 @@ impl Groups {
         slots.len() < before
     }
 
-    fn seats(&self) -> Vec<Arc<Seat>> {
+    /// Every group that is coordinated here.
+    pub(super) fn seats(&self) -> Vec<Arc<Seat>> {
         let slots = self.slots();
         let taken = slots.values().filter_map(|slot| match slot {
             Slot::Taken(seat) => Some(seat.clone()),
@@ -148,6 +149,8 @@ impl Groups {
                 && let Slot::Taking(taken) = slot.insert(Slot::Taken(seat.clone()))
             {
                 self.0.table.insert(seat.view.clone());
+                let offsets = seat.view.read(|facts| facts.offsets.values().map(weight).sum());
+                seat.recount(&self.0.hall, offsets, 0);
                 taken.cancel();
             }
             if !self.is_own(&seat.name) {
@@ -215,7 +218,8 @@ pub(super) async fn run(groups: Groups, mut wishes: mpsc::UnboundedReceiver<Wish
     }
 }
 
-/// Has groups deleted whose offsets have been kept for long enough, for ever.
+/// Has groups deleted whose offsets have been kept for long enough, and those that have none to
+/// keep, for ever.
 pub(super) async fn expire(groups: Groups) {
     let retention = groups.0.config.offsets_retention;
     let idle = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
@@ -223,6 +227,10 @@ pub(super) async fn expire(groups: Groups) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        let hollow = |seat: &Arc<Seat>| seat.is_hollow(retention.min(EXPIRY.1));
+        for seat in groups.seats().into_iter().filter(hollow) {
+            let _ = groups.delete(&seat.name).await; // somebody came, or the store fails
+        }
         loop {
             match groups.store().expire_groups(idle).await {
                 Ok(names) if names.is_empty() => break,

@@ -10,6 +10,8 @@ use kafka_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse, Gr
 use std::collections::HashSet;
 use streamhouse_observability::labels::GroupState;
 
+/// What a member's names take in an answer.
+const MEMBER: usize = 600;
 /// The first version that shows static members.
 const WITH_INSTANCE: i16 = 4;
 
@@ -28,7 +30,7 @@ pub(crate) async fn handle(
     request: &DescribeGroupsRequest,
     version: i16,
 ) -> Reply {
-    let mut left = broker.config.max_fetch_bytes;
+    let mut left = broker.bulk.limit;
     let mut seen = HashSet::new();
     let mut groups = Vec::new();
     for name in request.groups.iter().filter(|name| seen.insert(name.as_str())) {
@@ -37,7 +39,7 @@ pub(crate) async fn handle(
             false => Err(Code::InvalidGroupId),
         };
         groups.push(match described {
-            Ok(Some(described)) => within(&mut left, name, described, version, groups.is_empty()),
+            Ok(Some(described)) => within(&mut left, name, described, version),
             // A group that does not exist is described as dead.
             Ok(None) => {
                 DescribedGroup::default().with_group_id(name.clone()).with_group_state(text("Dead"))
@@ -45,28 +47,31 @@ pub(crate) async fn handle(
             Err(code) => refused(name, code),
         });
     }
+    let permit = match broker.bulk.take(broker.bulk.limit - left) {
+        Ok(permit) => permit,
+        Err(code) => {
+            groups = groups.into_iter().map(|group| refused(&group.group_id, code)).collect();
+            None
+        }
+    };
     let failed = groups.iter().any(|group| group.error_code != 0);
-    Reply::new(DescribeGroupsResponse::default().with_groups(groups), failed)
+    let mut reply = Reply::new(DescribeGroupsResponse::default().with_groups(groups), failed);
+    reply.delivery._permit = permit;
+    reply
 }
 
 fn refused(name: &GroupId, code: Code) -> DescribedGroup {
     DescribedGroup::default().with_group_id(name.clone()).with_error_code(code.code())
 }
 
-/// Describes a group if what is `left` for the answer's bytes allows it; the first one always.
-fn within(
-    left: &mut usize,
-    name: &GroupId,
-    described: Described,
-    version: i16,
-    first: bool,
-) -> DescribedGroup {
+/// Describes a group if what is `left` for the answer's bytes allows it.
+fn within(left: &mut usize, name: &GroupId, described: Described, version: i16) -> DescribedGroup {
     let members = described.members.iter();
-    let bytes: usize = members.map(|it| 600 + it.metadata.len() + it.assignment.len()).sum();
-    if bytes > *left && !first {
+    let bytes: usize = members.map(|it| MEMBER + it.metadata.len() + it.assignment.len()).sum();
+    if bytes > *left {
         return refused(name, Code::MessageTooLarge);
     }
-    *left = left.saturating_sub(bytes);
+    *left -= bytes;
     let members = described.members.into_iter().map(|member| {
         let instance = member.instance.filter(|_| version >= WITH_INSTANCE);
         DescribedGroupMember::default()

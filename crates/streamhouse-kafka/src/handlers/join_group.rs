@@ -2,6 +2,7 @@
 
 use super::parked::Parked;
 use super::{Context, is_failure, text};
+use crate::broker::Broker;
 use crate::groups::is_legal;
 use crate::groups::state::{Answer, Join, Joined, Protocol};
 use crate::reply::Reply;
@@ -12,6 +13,7 @@ use kafka_protocol::messages::{JoinGroupRequest, JoinGroupResponse};
 use std::sync::Arc;
 use std::time::Duration;
 use streamhouse_observability::labels::Api;
+use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
 /// The first version whose members come again with the id that they are given.
@@ -22,6 +24,8 @@ const WITH_INSTANCE: i16 = 5;
 const WITH_TYPE: i16 = 7;
 /// The first version whose leader can be told that there is nothing to assign.
 const WITH_SKIP: i16 = 9;
+/// What a member's names take in an answer.
+const MEMBER: usize = 400;
 /// Bytes of a client's name, an instance id or a type of protocol that are kept.
 const MAX_NAME: usize = 255;
 
@@ -43,6 +47,7 @@ pub(super) async fn handle(context: Context, request: JoinGroupRequest) -> Reply
         Ok(_) => Err((Code::UnknownServerError, member.into())),
         Err(code) => Err((code, member.into())),
     };
+    let (answer, permit) = with_memory(&broker, answer);
     let failed = matches!(&answer, Err((code, _)) if is_failure(*code));
     let response = match answer {
         Ok(joined) => joined_response(joined, version),
@@ -51,7 +56,22 @@ pub(super) async fn handle(context: Context, request: JoinGroupRequest) -> Reply
             .with_generation_id(-1)
             .with_member_id(text(&*member)),
     };
-    parked.finish(version, Reply::new(response, failed)).await
+    let mut reply = Reply::new(response, failed);
+    reply.delivery._permit = permit;
+    parked.finish(version, reply).await
+}
+
+/// Takes memory for what a leader is told of the members; without it the leader comes again.
+fn with_memory(
+    broker: &Broker,
+    answer: Result<Joined, (Code, Arc<str>)>,
+) -> (Result<Joined, (Code, Arc<str>)>, Option<OwnedSemaphorePermit>) {
+    let Ok(joined) = answer else { return (answer, None) };
+    let bytes = joined.members.iter().map(|it| MEMBER + it.metadata.len()).sum();
+    match broker.bulk.take(bytes) {
+        Ok(permit) => (Ok(joined), permit),
+        Err(code) => (Err((code, joined.member)), None),
+    }
 }
 
 /// Copies what is kept of a request: nothing of its frame stays behind.

@@ -20,6 +20,9 @@ const WITH_EPOCH: i16 = 5;
 /// The first version that asks for several groups.
 const BATCHED: i16 = 8;
 
+/// What a partition takes in an answer, beyond the consumer's remark.
+const PARTITION: usize = 128;
+
 /// Topics and partitions that are asked for; `None`: all that the group has committed.
 type Wanted = Option<Vec<(TopicName, Vec<i32>)>>;
 /// A topic with its partitions; no offset where the group has committed none.
@@ -28,12 +31,12 @@ type Found = Vec<(TopicName, Vec<(i32, Option<CommittedOffset>)>)>;
 pub(crate) async fn handle(broker: &Broker, request: OffsetFetchRequest, version: i16) -> Reply {
     if version >= BATCHED {
         let mut groups = Vec::with_capacity(request.groups.len());
-        let mut failed = false;
+        let (mut failed, mut left) = (false, broker.bulk.limit);
         for asked in request.groups {
             let topics = asked.topics.map(|topics| {
                 topics.into_iter().map(|it| (it.name, it.partition_indexes)).collect()
             });
-            let found = find(broker, &asked.group_id, topics).await;
+            let found = find(broker, &asked.group_id, topics, &mut left).await;
             failed |= found.is_err();
             let group = OffsetFetchResponseGroup::default().with_group_id(asked.group_id);
             groups.push(match found {
@@ -41,17 +44,41 @@ pub(crate) async fn handle(broker: &Broker, request: OffsetFetchRequest, version
                 Err(code) => group.with_error_code(code.code()),
             });
         }
-        return Reply::new(OffsetFetchResponse::default().with_groups(groups), failed);
+        let permit = match broker.bulk.take(broker.bulk.limit - left) {
+            Ok(permit) => permit,
+            Err(code) => {
+                failed = true;
+                for group in &mut groups {
+                    group.topics = Vec::new();
+                    group.error_code = code.code();
+                }
+                None
+            }
+        };
+        let mut reply = Reply::new(OffsetFetchResponse::default().with_groups(groups), failed);
+        reply.delivery._permit = permit;
+        return reply;
     }
+    of_one(broker, request, version).await
+}
+
+/// Answers by the versions that ask for one group.
+async fn of_one(broker: &Broker, request: OffsetFetchRequest, version: i16) -> Reply {
     let topics: Wanted = request
         .topics
         .map(|topics| topics.into_iter().map(|it| (it.name, it.partition_indexes)).collect());
     let asked = topics.clone().unwrap_or_default();
     let response = OffsetFetchResponse::default();
-    match find(broker, &request.group_id, topics).await {
-        Ok(found) => {
+    let mut left = broker.bulk.limit;
+    let found = find(broker, &request.group_id, topics, &mut left).await;
+    let permit = broker.bulk.take(broker.bulk.limit - left);
+    match found.and_then(|found| Ok((found, permit?))) {
+        Ok((found, permit)) => {
             let old = |it| old_topic(it, 0, version);
-            Reply::new(response.with_topics(found.into_iter().map(old).collect()), false)
+            let response = response.with_topics(found.into_iter().map(old).collect());
+            let mut reply = Reply::new(response, false);
+            reply.delivery._permit = permit;
+            reply
         }
         Err(code) if version >= WITH_ERROR => {
             Reply::new(response.with_error_code(code.code()), true)
@@ -66,27 +93,46 @@ pub(crate) async fn handle(broker: &Broker, request: OffsetFetchRequest, version
     }
 }
 
-async fn find(broker: &Broker, group: &str, wanted: Wanted) -> Result<Found, Code> {
+/// Finds what is asked for, if what is `left` for the answer's bytes allows it.
+async fn find(
+    broker: &Broker,
+    group: &str,
+    wanted: Wanted,
+    left: &mut usize,
+) -> Result<Found, Code> {
     if !is_legal(group) {
         return Err(Code::InvalidGroupId);
     }
     let Some(wanted) = wanted else {
-        let all = broker.groups.offsets(group, Clone::clone).await?;
-        return Ok(by_topic(broker, all.unwrap_or_default()));
+        let all = broker.groups.offsets(group, |offsets| {
+            let all: usize = offsets.values().map(|one| PARTITION + one.metadata.len()).sum();
+            *left = left.checked_sub(all)?;
+            Some(offsets.clone())
+        });
+        return match all.await? {
+            Some(all) => Ok(by_topic(broker, all.ok_or(Code::MessageTooLarge)?)),
+            None => Ok(Vec::new()),
+        };
     };
     let place = |name: &TopicName, partition| broker.topics.get(name)?.partition(partition);
-    let pick = |offsets: &BTreeMap<TopicPartition, CommittedOffset>| {
-        let of = |name: &TopicName, partition| offsets.get(&place(name, partition)?).cloned();
-        let topic = |(name, partitions): &(TopicName, Vec<i32>)| {
-            let each = partitions.iter().map(|it| (*it, of(name, *it))).collect();
-            (name.clone(), each)
+    let mut pick = |offsets: &BTreeMap<TopicPartition, CommittedOffset>| {
+        let mut of = |name: &TopicName, partition| {
+            let found = place(name, partition).and_then(|at| offsets.get(&at));
+            let bytes = PARTITION + found.map_or(0, |one| one.metadata.len());
+            *left = left.checked_sub(bytes)?;
+            Some((partition, found.cloned()))
         };
-        wanted.iter().map(topic).collect::<Found>()
+        let topic = |(name, partitions): &(TopicName, Vec<i32>)| {
+            let each = partitions.iter().map(|it| of(name, *it)).collect::<Option<_>>()?;
+            Some((name.clone(), each))
+        };
+        wanted.iter().map(topic).collect::<Option<Found>>()
     };
-    match broker.groups.offsets(group, &pick).await? {
-        Some(found) => Ok(found),
-        None => Ok(pick(&BTreeMap::new())),
-    }
+    let found = match broker.groups.offsets(group, &mut pick).await? {
+        Some(found) => found,
+        None => pick(&BTreeMap::new()),
+    };
+    found.ok_or(Code::MessageTooLarge)
 }
 
 fn by_topic(broker: &Broker, all: BTreeMap<TopicPartition, CommittedOffset>) -> Found {

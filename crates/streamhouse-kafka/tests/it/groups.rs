@@ -1,12 +1,14 @@
 //! What groups promise, over raw frames.
 
 use crate::group_wire::{
-    Member, codes, commit, eager, heartbeat, join, offsets_in, offsets_of, sync, text,
+    Member, codes, commit, eager, group, heartbeat, join, offsets_in, offsets_of, sync, text,
 };
 use crate::server::{PATIENCE, Server, eventually};
 use crate::versions::fetch;
 use kafka_protocol::error::ResponseError as Code;
-use kafka_protocol::messages::{FetchRequest, JoinGroupRequest, OffsetCommitRequest};
+use kafka_protocol::messages::{
+    DeleteGroupsRequest, FetchRequest, JoinGroupRequest, OffsetCommitRequest,
+};
 use std::time::{Duration, Instant};
 use streamhouse_kafka::{BrokerConfig, GroupConfig};
 use streamhouse_observability::labels::GroupState;
@@ -293,6 +295,64 @@ async fn groups_that_were_idle_for_long_are_deleted() {
     eventually("the idle group to go", || server.groups.get("idle").is_none().then_some(())).await;
     assert_eq!(alive.heartbeat().await, 0, "one with members stays");
     assert_eq!(server.metadata.groups().await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn groups_that_nobody_came_to_are_deleted() {
+    let groups = GroupConfig { offsets_retention: Duration::from_millis(200), ..eager().groups };
+    let server = Server::with(BrokerConfig { groups, ..eager() }).await;
+    let mut wire = server.wire().await;
+    wire.topic("here").await;
+    let invited = wire.ask(&join("hollow", "").with_session_timeout_ms(1_000), 5).await;
+    assert_eq!(invited.error_code, Code::MemberIdRequired.code());
+    eventually("the group to go", || server.groups.get("hollow").is_none().then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_about_groups_is_no_larger_than_it_may_be() {
+    let groups = GroupConfig { max_group_bytes: 100_000, ..eager().groups };
+    let config = BrokerConfig { groups, max_fetch_bytes: 100_000, ..eager() };
+    let server = Server::with(config).await;
+    let mut wire = server.wire().await;
+    wire.topic("here").await;
+    let mut request = commit("orders", "", -1, &[(0, 1)]);
+    request.topics[0].partitions[0].committed_metadata = Some(text(&"x".repeat(4_096)));
+    assert_eq!(codes(&wire.ask(&request, 8).await), [0]);
+    for version in [7, 8] {
+        let mut request = offsets_of("orders", false, version);
+        assert_eq!(offsets_in(&wire.ask(&request, version).await, version).0, 0);
+        // A few bytes more ask for megabytes.
+        match version {
+            7 => request.topics.as_mut().unwrap()[0].partition_indexes = vec![0; 1_000],
+            _ => request.groups = vec![request.groups[0].clone(); 1_000],
+        }
+        let answer = wire.ask(&request, version).await;
+        let code = answer.groups.last().map_or(answer.error_code, |group| group.error_code);
+        assert_eq!(code, Code::MessageTooLarge.code(), "version {version}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn offsets_take_no_more_memory_than_they_may() {
+    let groups = GroupConfig { memory: 10_000, ..eager().groups };
+    let server = Server::with(BrokerConfig { groups, ..eager() }).await;
+    let mut wire = server.wire().await;
+    wire.topic("here").await;
+    let mut full = None;
+    for n in 0..10 {
+        let mut request = commit(&format!("group-{n}"), "", -1, &[(0, 1)]);
+        request.topics[0].partitions[0].committed_metadata = Some(text(&"x".repeat(4_000)));
+        let [code] = codes(&wire.ask(&request, 8).await)[..] else { panic!() };
+        if code != 0 {
+            assert_eq!(code, Code::InvalidCommitOffsetSize.code());
+            full.get_or_insert(n);
+        }
+    }
+    assert_eq!(full, Some(3));
+    // What a deleted group takes is free again.
+    let doomed = DeleteGroupsRequest::default().with_groups_names(vec![group("group-0")]);
+    assert_eq!(wire.ask(&doomed, 2).await.results[0].error_code, 0);
+    assert_eq!(codes(&wire.ask(&commit("group-9", "", -1, &[(0, 1)]), 8).await), [0]);
 }
 
 #[tokio::test]

@@ -1,10 +1,12 @@
 //! A metadata store in trouble while the broker starts to serve, goes on and ends.
 
+use crate::group_wire::{Member, eager, join, offsets_in, offsets_of};
 use crate::server::{PATIENCE, Server};
 use async_trait::async_trait;
+use kafka_protocol::error::ResponseError as Code;
 use std::future::pending;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use streamhouse_kafka::BrokerConfig;
 use streamhouse_metadata::{
@@ -18,21 +20,59 @@ use uuid::Uuid;
 
 type Result<T> = std::result::Result<T, MetadataError>;
 
-/// Passes everything on, except what concerns the agent's registration while `away`.
+/// What befalls a write of groups.
+#[derive(Clone, Copy, Debug)]
+enum Trouble {
+    /// It is not done.
+    Away,
+    /// It is done, and nobody is told.
+    InDoubt,
+}
+
+/// Passes everything on, except what concerns the agent's registration while `away`, and what
+/// trouble waits for the writes of groups.
 #[derive(Debug)]
 struct Registry {
     inner: SqliteStore,
     away: AtomicBool,
+    troubles: Mutex<Vec<Trouble>>,
 }
 
 impl Registry {
     async fn start(config: BrokerConfig) -> (Arc<Self>, Server) {
         let inner = SqliteStore::in_memory().await.unwrap();
-        let registry = Arc::new(Self { inner, away: AtomicBool::new(false) });
+        let registry =
+            Arc::new(Self { inner, away: AtomicBool::new(false), troubles: Mutex::default() });
         let server = Server::on(registry.clone(), config, Requests::untraced()).await;
         server.wire().await.topic("orders").await;
         registry.away.store(true, Ordering::SeqCst);
         (registry, server)
+    }
+
+    /// With a group of one member, ready for trouble.
+    async fn with_member() -> (Arc<Self>, Server, Member) {
+        let (registry, server) = Self::start(eager()).await;
+        registry.away.store(false, Ordering::SeqCst);
+        server.wire().await.topic("here").await;
+        let member = Member::alone(&server, "billing").await;
+        (registry, server, member)
+    }
+
+    /// Lets this befall the next `times` writes of groups, and no others.
+    fn trouble(&self, trouble: Trouble, times: usize) {
+        *self.troubles.lock().unwrap() = vec![trouble; times];
+    }
+
+    async fn troubled<T>(&self, write: impl Future<Output = Result<T>>) -> Result<T> {
+        let trouble = self.troubles.lock().unwrap().pop();
+        match trouble {
+            None => write.await,
+            Some(Trouble::Away) => Err(MetadataError::Unavailable("nobody is there".into())),
+            Some(Trouble::InDoubt) => {
+                write.await?;
+                Err(MetadataError::InDoubt("the answer was lost".into()))
+            }
+        }
     }
 
     fn is_away(&self) -> bool {
@@ -148,7 +188,7 @@ impl MetadataStore for Registry {
         names: &[Arc<str>],
         create: bool,
     ) -> Result<Vec<Option<StoredGroup>>> {
-        self.inner.take_groups(names, create).await
+        self.troubled(self.inner.take_groups(names, create)).await
     }
 
     async fn begin_generation(
@@ -159,11 +199,12 @@ impl MetadataStore for Registry {
         protocol_type: &str,
         members: usize,
     ) -> Result<bool> {
-        self.inner.begin_generation(group, epoch, generation, protocol_type, members).await
+        let begin = self.inner.begin_generation(group, epoch, generation, protocol_type, members);
+        self.troubled(begin).await
     }
 
     async fn commit_offsets(&self, commits: &[OffsetCommit]) -> Result<Vec<OffsetCommitOutcome>> {
-        self.inner.commit_offsets(commits).await
+        self.troubled(self.inner.commit_offsets(commits)).await
     }
 
     async fn offsets(
@@ -212,4 +253,48 @@ async fn topics_are_read_again_while_the_registration_cannot_be_renewed() {
     let (registry, server) = Registry::start(config).await;
     registry.create_topic("of-another-agent", 1, Retention::default()).await.unwrap();
     server.gauge("streamhouse.topics.total", 2.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commits_and_generations_whose_outcome_is_not_known_are_cleared_up() {
+    let (registry, server, mut member) = Registry::with_member().await;
+    registry.trouble(Trouble::InDoubt, 3);
+    assert_eq!(member.commit(7).await, 0);
+    assert_eq!(server.count("streamhouse.group.commits", &[("group", "billing")]), 1);
+    let before = member.generation;
+    registry.trouble(Trouble::InDoubt, 3);
+    member.ask_again().await;
+    member.joined().await;
+    assert_eq!(member.generation, before + 1);
+    assert_eq!(member.synced().await, member.id);
+    assert_eq!(member.commit(8).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_store_is_away_nothing_is_promised_and_members_stay() {
+    let (registry, server, mut member) = Registry::with_member().await;
+    registry.trouble(Trouble::Away, 1_000);
+    assert_eq!(member.commit(7).await, Code::CoordinatorNotAvailable.code());
+    assert_eq!(member.heartbeat().await, 0);
+    let mut other = server.wire().await;
+    let refused = other.ask(&join("another", ""), 3).await;
+    assert_eq!(refused.error_code, Code::CoordinatorNotAvailable.code());
+    registry.trouble(Trouble::Away, 0);
+    assert_eq!(member.commit(7).await, 0);
+    assert_eq!(other.ask(&join("another", ""), 3).await.error_code, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_stays_in_doubt_ends_the_group_and_its_offsets_are_read_again() {
+    let (registry, _server, mut member) = Registry::with_member().await;
+    registry.trouble(Trouble::InDoubt, 10);
+    assert_eq!(member.commit(7).await, Code::NotCoordinator.code());
+    let known = async {
+        while member.heartbeat().await != Code::UnknownMemberId.code() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, known).await.expect("the group is taken again");
+    let answer = member.wire.ask(&offsets_of("billing", false, 8), 8).await;
+    assert_eq!(offsets_in(&answer, 8).1[0], (0, 7));
 }

@@ -6,10 +6,12 @@
 //! Invariant: a generation is told to members only after it was stored. Invariant: every ticket is
 //! answered exactly once, at the latest by [`Group::disband`].
 
-mod events;
-mod join;
-mod members;
-mod rebalance;
+mod events; //    what happens to a group, and what it wants done
+mod going; //     how members go, and what time brings
+mod join; //      how members come
+mod members; //   who they are
+mod rebalance; // how a generation begins
+mod standing; //  what a member may do as things stand
 #[cfg(test)]
 mod tests;
 

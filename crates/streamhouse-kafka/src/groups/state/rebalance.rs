@@ -1,6 +1,6 @@
 //! How a group comes to a generation: everybody joins, it is stored, the leader assigns.
 
-use super::events::{Answer, Claim, Effect, Synced, Syncing};
+use super::events::{Answer, Effect, Synced, Syncing};
 use super::{Group, Rebalance, Storing};
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError as Code;
@@ -26,7 +26,7 @@ impl Group {
         self.try_freeze(now);
     }
 
-    fn wait_for_joins(&mut self, until: Instant) {
+    pub(super) fn wait_for_joins(&mut self, until: Instant) {
         self.join_deadline = Some(until);
         self.arm(until);
     }
@@ -48,7 +48,7 @@ impl Group {
         }
     }
 
-    fn freeze(&mut self) {
+    pub(super) fn freeze(&mut self) {
         self.initial = false;
         self.join_deadline = None;
         self.store(false);
@@ -185,200 +185,5 @@ impl Group {
         });
         self.effects.push(Effect::Answer(ticket, Answer::Synced(answer)));
         self.renew(now, id);
-    }
-
-    /// Whether somebody is who they say to be.
-    pub(super) fn is_member(&self, claim: &Claim) -> Result<(), Code> {
-        if let Some(instance) = &claim.instance {
-            match self.members.with_instance(instance) {
-                None => return Err(Code::UnknownMemberId),
-                Some(id) if *id != claim.member => return Err(Code::FencedInstanceId),
-                Some(_) => {}
-            }
-        }
-        self.members.get(&claim.member).map(|_| ()).ok_or(Code::UnknownMemberId)
-    }
-
-    pub(super) fn heartbeat(&mut self, now: Instant, claim: &Claim) -> Result<(), Code> {
-        self.is_member(claim)?;
-        if claim.generation != self.generation {
-            return Err(Code::IllegalGeneration);
-        }
-        self.renew(now, &claim.member);
-        match self.state {
-            GroupState::PreparingRebalance => Err(Code::RebalanceInProgress),
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether somebody may commit offsets now, and under which generation; `None` for one from
-    /// outside a group without members.
-    ///
-    /// # Errors
-    /// What to answer.
-    pub fn committable(&mut self, now: Instant, claim: &Claim) -> Result<Option<i32>, Code> {
-        if claim.generation < 0 && claim.member.is_empty() && claim.instance.is_none() {
-            return match self.members.is_empty() {
-                true => Ok(None),
-                false => Err(Code::UnknownMemberId),
-            };
-        }
-        self.is_member(claim)?;
-        if claim.generation != self.generation {
-            return Err(Code::IllegalGeneration);
-        }
-        // While a generation is being stored, and until its members have their parts, nobody
-        // knows whose a partition is.
-        if self.storing.is_some() || self.state == GroupState::CompletingRebalance {
-            return Err(Code::RebalanceInProgress);
-        }
-        self.renew(now, &claim.member);
-        Ok(Some(self.generation))
-    }
-
-    pub(super) fn leave(&mut self, now: Instant, leaving: &[Claim]) -> Vec<Option<Code>> {
-        let (mut members, mut invited) = (false, false);
-        let mut one = |claim: &Claim| {
-            let seated = claim.instance.as_ref().map(|it| self.members.with_instance(it));
-            let id = match seated {
-                Some(None) => return Some(Code::UnknownMemberId),
-                Some(Some(id)) if !claim.member.is_empty() && *id != claim.member => {
-                    return Some(Code::FencedInstanceId);
-                }
-                Some(Some(id)) => id.clone(),
-                None => claim.member.clone(),
-            };
-            let was_invited = self.pending.remove(&id).is_some();
-            let was_member = self.remove(&id);
-            members |= was_member;
-            invited |= was_invited;
-            (!was_member && !was_invited).then_some(Code::UnknownMemberId)
-        };
-        let codes = leaving.iter().map(&mut one).collect();
-        if members {
-            self.after_removal(now, RebalanceReason::Leave);
-        } else if invited {
-            self.try_freeze(now);
-        }
-        codes
-    }
-
-    /// Removes a member; what waits for it is answered that it is none.
-    fn remove(&mut self, id: &Arc<str>) -> bool {
-        let Some(member) = self.members.remove(id) else { return false };
-        if let Some(ticket) = member.joining {
-            self.refuse_join(ticket, Code::UnknownMemberId, id.clone());
-        }
-        if let Some(ticket) = member.syncing {
-            let unknown = Answer::Synced(Err(Code::UnknownMemberId));
-            self.effects.push(Effect::Answer(ticket, unknown));
-        }
-        true
-    }
-
-    fn after_removal(&mut self, now: Instant, reason: RebalanceReason) {
-        match self.state {
-            GroupState::Empty => {}
-            _ if self.members.is_empty() => self.become_empty(),
-            GroupState::PreparingRebalance => self.try_freeze(now),
-            GroupState::CompletingRebalance | GroupState::Stable => self.prepare(now, reason),
-        }
-    }
-
-    pub(super) fn tick(&mut self, now: Instant) {
-        self.wake = None;
-        self.pending.retain(|_, until| *until > now);
-        let silent = self.members.ids(|member| {
-            member.joining.is_none() && member.syncing.is_none() && member.deadline <= now
-        });
-        self.expel(now, silent, RebalanceReason::SessionTimeout);
-        if self.sync_deadline.is_some_and(|at| at <= now) {
-            self.sync_deadline = None;
-            let late = self.members.ids(|member| !member.synced);
-            self.expel(now, late, RebalanceReason::RebalanceTimeout);
-        }
-        match self.join_deadline {
-            Some(at) if at <= now => self.end_of_joins(now),
-            // An invitation may have run out that was waited for.
-            _ => self.try_freeze(now),
-        }
-        self.rearm();
-    }
-
-    fn expel(&mut self, now: Instant, ids: Vec<Arc<str>>, reason: RebalanceReason) {
-        let mut any = false;
-        for id in ids {
-            any |= self.remove(&id);
-        }
-        if any {
-            self.after_removal(now, reason);
-        }
-    }
-
-    /// The time to join is over: who is there goes on without the others. Static members that are
-    /// not there keep their place for as long as their session lasts.
-    fn end_of_joins(&mut self, now: Instant) {
-        if self.state != GroupState::PreparingRebalance {
-            self.join_deadline = None;
-            return;
-        }
-        if std::mem::take(&mut self.initial) {
-            let since = self.rebalance.map_or(now, |rebalance| rebalance.since);
-            self.wait_for_joins((since + self.members.longest_rebalance()).max(now));
-            return self.try_freeze(now);
-        }
-        if self.storing.is_some() {
-            // The store still has to learn that the group was empty.
-            return self.wait_for_joins(now + self.members.longest_rebalance());
-        }
-        self.pending.clear();
-        let late = self.members.ids(|one| one.joining.is_none() && one.instance.is_none());
-        if let (false, Some(rebalance)) = (late.is_empty(), &mut self.rebalance) {
-            rebalance.reason = RebalanceReason::RebalanceTimeout;
-        }
-        for id in late {
-            self.remove(&id);
-        }
-        if self.members.is_empty() {
-            self.become_empty();
-        } else if self.members.joining() == 0 {
-            self.wait_for_joins(now + self.members.longest_rebalance());
-        } else {
-            self.freeze();
-        }
-    }
-
-    /// Finds the next deadline.
-    fn rearm(&mut self) {
-        let sessions = self.members.iter().filter_map(|(_, member)| {
-            (member.joining.is_none() && member.syncing.is_none()).then_some(member.deadline)
-        });
-        let next = sessions
-            .chain(self.pending.values().copied())
-            .chain(self.join_deadline)
-            .chain(self.sync_deadline)
-            .min();
-        if let Some(next) = next {
-            self.arm(next);
-        }
-    }
-
-    /// Ends the group here: whoever waits is answered `code`, and no member is left.
-    pub fn disband(&mut self, code: Code) -> Vec<Effect> {
-        for id in self.members.ids(|_| true) {
-            if let Some(ticket) = self.members.take_join(&id) {
-                self.refuse_join(ticket, code, id.clone());
-            }
-            if let Some(ticket) = self.members.take_sync(&id) {
-                self.effects.push(Effect::Answer(ticket, Answer::Synced(Err(code))));
-            }
-            self.members.remove(&id);
-        }
-        self.pending.clear();
-        self.state = GroupState::Empty;
-        self.storing = None;
-        self.rebalance = None;
-        self.wake = None;
-        std::mem::take(&mut self.effects)
     }
 }

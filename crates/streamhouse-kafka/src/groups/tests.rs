@@ -1,0 +1,108 @@
+//! Many members, and what they take.
+
+use super::Groups;
+use super::state::{Answer, Join, Protocol, Ticket};
+use crate::config::GroupConfig;
+use bytes::Bytes;
+use kafka_protocol::error::ResponseError as Code;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use streamhouse_metadata::{Agent, SqliteStore};
+use streamhouse_observability::instruments::Instruments;
+use streamhouse_observability::testing::in_memory;
+use tokio_util::sync::DropGuard;
+use uuid::Uuid;
+
+/// Members that join at once.
+const STORM: usize = 10_000;
+
+async fn groups(config: GroupConfig) -> (Groups, DropGuard) {
+    let store = Arc::new(SqliteStore::in_memory().await.unwrap());
+    let metrics = Instruments::declare(&in_memory().0).groups;
+    let groups = Groups::new(store, config, metrics);
+    let running = groups.start();
+    let host = "127.0.0.1".into();
+    let agent = Agent { id: 1, incarnation: Uuid::nil(), host, port: 9092 };
+    groups.refreshed(1, [agent].into());
+    assert!(groups.is_loaded().await);
+    (groups, running)
+}
+
+fn join(ticket: Ticket, n: usize) -> Join {
+    let metadata = Bytes::from(vec![7; 300]);
+    Join {
+        ticket,
+        member: "".into(),
+        instance: None,
+        fresh: format!("member-{n}").into(),
+        invites: false,
+        skips_assignment: false,
+        client: "client".into(),
+        host: "127.0.0.1".into(),
+        session: Duration::from_secs(600),
+        rebalance: Duration::from_secs(600),
+        protocol_type: "consumer".into(),
+        protocols: vec![Protocol { name: "range".into(), metadata }],
+    }
+}
+
+/// Everybody joins at once; how many became members, and how many were told that it is full.
+async fn storm(groups: &Groups) -> (usize, usize) {
+    let joining: Vec<_> = (0..STORM)
+        .map(|n| {
+            let groups = groups.clone();
+            tokio::spawn(async move {
+                groups
+                    .join("orders", |ticket| join(ticket, n))
+                    .await?
+                    .await
+                    .map_err(|_| Code::NotCoordinator)
+            })
+        })
+        .collect();
+    let (mut members, mut refused, mut led) = (0, 0, 0);
+    for one in joining {
+        match one.await.unwrap() {
+            Ok(Answer::Joined(Ok(joined))) => {
+                members += 1;
+                led += joined.members.len();
+            }
+            Ok(Answer::Joined(Err((Code::GroupMaxSizeReached, _))))
+            | Err(Code::GroupMaxSizeReached) => {
+                refused += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(led, members, "one leader learns of all");
+    (members, refused)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_members_join_at_once_and_one_more_is_too_many() {
+    let (groups, _running) = groups(GroupConfig::default()).await;
+    assert_eq!(storm(&groups).await, (STORM, 0));
+    let taken = groups.0.hall.memory.load(Ordering::Relaxed);
+    assert!(taken < GroupConfig::default().max_group_bytes, "{taken} bytes");
+    let one_more = groups.join("orders", |ticket| join(ticket, STORM)).await.unwrap();
+    let refused = one_more.await.unwrap();
+    assert!(matches!(refused, Answer::Joined(Err((Code::GroupMaxSizeReached, _)))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_of_members_takes_no_more_memory_than_it_may() {
+    for config in [
+        GroupConfig { max_group_bytes: 1 << 20, ..GroupConfig::default() },
+        GroupConfig { memory: 1 << 20, ..GroupConfig::default() },
+        GroupConfig { max_members: 900, ..GroupConfig::default() },
+    ] {
+        let (groups, _running) = groups(config).await;
+        let (members, refused) = storm(&groups).await;
+        assert_eq!(members + refused, STORM);
+        assert!((500..=1_000).contains(&members), "{members} members");
+        let taken = groups.0.hall.memory.load(Ordering::Relaxed);
+        // A member that comes while there is memory left is taken whole.
+        assert!(taken <= (1 << 20) + 2_000, "{taken} bytes");
+    }
+}
