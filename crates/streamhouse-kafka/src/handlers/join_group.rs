@@ -29,6 +29,9 @@ const MEMBER: usize = 400;
 /// Bytes of a client's name, an instance id or a type of protocol that are kept.
 const MAX_NAME: usize = 255;
 
+/// A generation, or the error and the member's id.
+type Outcome = Result<Joined, (Code, Arc<str>)>;
+
 pub(super) async fn handle(context: Context, request: JoinGroupRequest) -> Reply {
     let (broker, version) = (context.broker.clone(), context.version);
     let member = request.member_id.to_string();
@@ -62,10 +65,7 @@ pub(super) async fn handle(context: Context, request: JoinGroupRequest) -> Reply
 }
 
 /// Takes memory for what a leader is told of the members; without it the leader comes again.
-fn with_memory(
-    broker: &Broker,
-    answer: Result<Joined, (Code, Arc<str>)>,
-) -> (Result<Joined, (Code, Arc<str>)>, Option<OwnedSemaphorePermit>) {
+fn with_memory(broker: &Broker, answer: Outcome) -> (Outcome, Option<OwnedSemaphorePermit>) {
     let Ok(joined) = answer else { return (answer, None) };
     let bytes = joined.members.iter().map(|it| MEMBER + it.metadata.len()).sum();
     match broker.bulk.take(bytes) {
