@@ -329,3 +329,40 @@ async fn members_go_on_after_a_restart_and_offsets_are_kept() {
         tokio::task::spawn_blocking(move || one.join().unwrap()).await.unwrap();
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_static_consumer_that_comes_back_goes_on_without_a_rebalance() {
+    let server = Server::with(config()).await;
+    server.wire().await.topic(TOPIC).await;
+    let producer = producer(&server.bootstrap());
+    let seen = Arc::new(Seen::default());
+    send(&producer, 60).await;
+    let start = |id: &'static str| {
+        let bootstrap = server.bootstrap();
+        let start = move || Consumer::start(&bootstrap, &[("group.instance.id", id)]);
+        tokio::task::spawn_blocking(start)
+    };
+    let consume = |consumer: Consumer, all: usize| {
+        let seen = seen.clone();
+        tokio::task::spawn_blocking(move || {
+            let began = Instant::now();
+            while seen.count() < all {
+                assert!(began.elapsed() < PATIENCE, "{} of {all} records", seen.count());
+                consumer.consume(&seen, Duration::from_millis(50));
+            }
+            consumer
+        })
+    };
+    let consumer = consume(start("one").await.unwrap(), 60).await.unwrap();
+    let rebalances = server.count(REBALANCES, &[("group", GROUP)]);
+    assert_eq!(rebalances, 1);
+    tokio::task::spawn_blocking(move || drop(consumer)).await.unwrap();
+    for round in 2..5 {
+        send(&producer, 60).await;
+        let again = start("one").await.unwrap();
+        let again = consume(again, 60 * round).await.unwrap();
+        tokio::task::spawn_blocking(move || drop(again)).await.unwrap();
+    }
+    assert_eq!(server.count(REBALANCES, &[("group", GROUP)]), rebalances);
+    server.gauge_of("streamhouse.group.members", &[("group", GROUP)], 1.0).await;
+}
