@@ -18,6 +18,7 @@ pub mod process; //     what: CPU, memory, disk, network, the runtime
 pub mod declare; //     how: typed handles and registry rows
 pub mod exposition; //  how: the text that /metrics serves
 pub mod pipeline; //    how: configuration, providers, exporters, shutdown
+pub mod relay; //       how: metrics of other programs, passed on with a ledger
 pub mod testing; //     how: private pipelines for tests
 mod clock; //           time as text
 

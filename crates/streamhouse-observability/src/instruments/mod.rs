@@ -3,6 +3,7 @@
 //! To add a metric, add a row to an area's table and record it where the thing happens.
 
 mod cleanup;
+mod client_telemetry;
 mod consumer;
 mod group;
 mod kafka;
@@ -14,6 +15,7 @@ mod system;
 mod telemetry;
 
 pub use cleanup::{GarbageMetrics, RetentionMetrics};
+pub use client_telemetry::ClientTelemetryMetrics;
 pub use consumer::{ConsumerMetrics, ConsumerTopic};
 pub use group::{GROUPS, GroupCells, GroupMetrics};
 pub use kafka::{ConnectionMetrics, KafkaMetrics};
@@ -49,6 +51,8 @@ pub struct Instruments {
     pub kafka: KafkaMetrics,
     /// Kafka connections.
     pub connections: ConnectionMetrics,
+    /// Metrics that clients push.
+    pub client_telemetry: ClientTelemetryMetrics,
     /// Segments.
     pub segment: SegmentMetrics,
     /// Object-store calls.
@@ -83,6 +87,7 @@ impl Instruments {
             groups: GroupMetrics::declare(declare),
             kafka: KafkaMetrics::declare(declare),
             connections: ConnectionMetrics::declare(declare),
+            client_telemetry: ClientTelemetryMetrics::declare(declare),
             segment: SegmentMetrics::declare(declare),
             object_store: ObjectStoreMetrics::declare(declare),
             cache: CacheMetrics::declare(declare),

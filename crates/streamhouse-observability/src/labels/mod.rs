@@ -1,6 +1,7 @@
 //! The labels of StreamHouse's own metrics: closed enums, and the names that users choose.
 
 mod cleanup;
+mod client_telemetry;
 mod component;
 mod errors;
 mod free;
@@ -10,6 +11,7 @@ mod outcome;
 mod telemetry;
 
 pub use cleanup::{Garbage, RetentionReason};
+pub use client_telemetry::PushRefusal;
 pub use component::Component;
 pub use errors::{ConsumeError, MetadataError, ProduceError, StoreError};
 pub use free::{ALL, Group, OTHER, Partition, Topic, UNKNOWN};

@@ -20,6 +20,7 @@ pub use config::{
     Traces,
 };
 pub use error::{ConfigError, StartError};
+pub(crate) use export::{Sender, Warning};
 pub use ledger::SignalReport;
 pub(crate) use observability::Install;
 pub use observability::Observability;

@@ -1,16 +1,19 @@
 //! The whole pipeline, from start to shutdown.
 
 use super::config::Config;
+use super::destination::{self, Destination};
 use super::error::{ConfigError, StartError};
+use super::export::Sender;
+use super::ledger::SignalReport;
 use super::providers::{Providers, propagator};
 use super::resource::{self, About};
 use super::running::{Running, ShutdownReport};
-use super::{destination, ledger::SignalReport};
 use crate::declare::Declare;
 use crate::exposition::{Exposition, Metrics, Mode};
 use crate::instruments::TelemetryMetrics;
 use crate::labels::Signal;
 use crate::logging::{self, LogCells, LogConfig, LogControl, LogError, LogGuard, Logging};
+use crate::relay::{self, Relay, RelayLimits};
 use crate::spans::Requests;
 use opentelemetry::global;
 use std::io::Write;
@@ -48,6 +51,8 @@ pub struct Observability {
     control: LogControl,
     lines: Option<LogGuard>,
     running: Option<Running>,
+    /// Where metrics go, if they are exported.
+    destination: Option<Destination>,
     problems: Vec<String>,
 }
 
@@ -146,6 +151,7 @@ impl Observability {
             control,
             lines: lines.map(|logging| logging.guard),
             running,
+            destination: Destination::of(&config, Signal::Metrics)?,
             problems,
         };
         Ok((observability, layers))
@@ -184,6 +190,29 @@ impl Observability {
     /// Where the items of `signal` went so far; all zero for what is not exported.
     pub fn report(&self, signal: Signal) -> SignalReport {
         self.running.as_ref().map(|running| running.report(signal)).unwrap_or_default()
+    }
+
+    /// Starts what passes on metrics of other programs to where our own go, over a connection of
+    /// its own; `None` if metrics are not exported. The shutdown waits for it as for the signals.
+    pub fn relay(&mut self, limits: RelayLimits) -> Option<Relay> {
+        let (running, destination) = (self.running.as_mut()?, self.destination.as_ref()?);
+        let sender = {
+            let _inside = running.handle().enter();
+            Sender::new(destination, running.closing())
+        };
+        match sender {
+            Ok(sender) => {
+                let (relay, passing_on) =
+                    relay::start(limits, sender, destination.shown(), running.closing());
+                running.relay(passing_on);
+                Some(relay)
+            }
+            Err(error) => {
+                let endpoint = destination.shown();
+                tracing::warn!(%error, endpoint, "metrics of other programs are not passed on");
+                None
+            }
+        }
     }
 
     /// Sends what waits, all signals at once, and returns when that is done or `deadline` has

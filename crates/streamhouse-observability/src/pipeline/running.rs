@@ -19,6 +19,7 @@ pub(crate) struct Running {
     closing: watch::Sender<bool>,
     finished: (mpsc::Sender<()>, mpsc::Receiver<()>),
     ledgers: Vec<Arc<Ledger>>,
+    tasks: usize,
 }
 
 impl Running {
@@ -33,7 +34,7 @@ impl Running {
             .enable_all()
             .build()?;
         let closing = watch::Sender::new(false);
-        Ok(Self { runtime, closing, finished: mpsc::channel(), ledgers: Vec::new() })
+        Ok(Self { runtime, closing, finished: mpsc::channel(), ledgers: Vec::new(), tasks: 0 })
     }
 
     pub(crate) fn handle(&self) -> &Handle {
@@ -53,6 +54,13 @@ impl Running {
         task: impl Future<Output = ()> + Send + 'static,
     ) {
         self.ledgers.push(ledger);
+        self.relay(task);
+    }
+
+    /// Runs `task`, which passes on what others made and returns once the shutdown has begun and
+    /// all is sent.
+    pub(crate) fn relay(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks += 1;
         let finished = self.finished.0.clone();
         self.runtime.spawn(async move {
             task.await;
@@ -75,7 +83,7 @@ impl Running {
             ledger.close();
         }
         self.closing.send_replace(true);
-        let in_time = self.ledgers.iter().all(|_| {
+        let in_time = (0..self.tasks).all(|_| {
             let left = deadline.saturating_sub(start.elapsed());
             self.finished.1.recv_timeout(left).is_ok()
         });

@@ -11,4 +11,5 @@ mod metrics;
 mod pipeline;
 mod process;
 mod propagation;
+mod relay;
 mod spans;

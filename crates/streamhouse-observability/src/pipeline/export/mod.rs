@@ -16,10 +16,12 @@ mod warning;
 
 pub(crate) use encode::{Request, logs, metrics, points, spans};
 pub(crate) use tls::TransportError;
+pub(crate) use warning::Warning;
 
 use super::config::Protocol;
 use super::destination::Destination;
 use super::ledger::{Ledger, Settled};
+use crate::declare::ClosedLabel as _;
 use bytes::Bytes;
 use prost::Message;
 use retry::Backoff;
@@ -27,18 +29,22 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use warning::Warning;
 
 /// The largest answer that is read.
 const ANSWER_LIMIT: usize = 4 << 20;
 
-/// Sends the batches of one signal, one at a time.
+/// Sends the batches of one signal, one at a time, and settles them in its ledger.
 pub(crate) struct Exporter {
-    transport: Transport,
+    sender: Sender,
     ledger: Arc<Ledger>,
+    warning: Warning,
+}
+
+/// Sends requests, one at a time, and repeats what may be repeated.
+pub(crate) struct Sender {
+    transport: Transport,
     timeout: Duration,
     backoff: Backoff,
-    warning: Warning,
     closing: watch::Receiver<bool>,
 }
 
@@ -49,9 +55,9 @@ enum Transport {
 
 /// Why one attempt failed.
 #[derive(Debug)]
-struct Failure {
+pub(crate) struct Failure {
     /// What happened, in words that hold nothing the peer or a header said.
-    reason: String,
+    pub(crate) reason: String,
     /// Whether another attempt may help.
     retry: bool,
     /// How long the peer asks us to wait.
@@ -71,37 +77,42 @@ impl Exporter {
         ledger: Arc<Ledger>,
         closing: watch::Receiver<bool>,
     ) -> Result<Self, TransportError> {
-        let transport = match destination.protocol {
-            Protocol::Grpc => Transport::Grpc(grpc::Grpc::new(destination)?),
-            Protocol::HttpProtobuf => Transport::Http(http::Http::new(destination)?),
-        };
-        Ok(Self {
-            transport,
-            warning: Warning::new(destination.shown()),
-            ledger,
-            timeout: destination.timeout,
-            backoff: Backoff::default(),
-            closing,
-        })
+        let warning = Warning::new(destination.signal.as_str(), destination.shown());
+        Ok(Self { sender: Sender::new(destination, closing)?, ledger, warning })
     }
 
     /// Sends `request`, which holds `items` admitted items, and settles them.
     pub(crate) async fn export(&mut self, request: Request, items: u64) {
-        match self.deliver(request.body).await {
+        match self.sender.deliver(request.body).await {
             Ok(rejected) => {
                 self.ledger.settle(items, Settled::Delivered { rejected });
-                self.warning.delivered(&self.ledger, rejected);
+                self.warning.delivered(self.ledger.queue_full(), rejected);
             }
             Err(failure) => {
                 self.ledger.settle(items, Settled::Failed);
-                self.warning.failed(&self.ledger, items, &failure.reason);
+                self.warning.failed(self.ledger.queue_full(), items, &failure.reason);
             }
         }
     }
+}
 
-    /// Attempts until one succeeds, none may help, or time is up. During the shutdown every batch
-    /// has one attempt.
-    async fn deliver(&mut self, body: Bytes) -> Result<u64, Failure> {
+impl Sender {
+    /// Builds the transport; connects later. To be called inside the exporters' runtime.
+    pub(crate) fn new(
+        destination: &Destination,
+        closing: watch::Receiver<bool>,
+    ) -> Result<Self, TransportError> {
+        let transport = match destination.protocol {
+            Protocol::Grpc => Transport::Grpc(grpc::Grpc::new(destination)?),
+            Protocol::HttpProtobuf => Transport::Http(http::Http::new(destination)?),
+        };
+        let (timeout, backoff) = (destination.timeout, Backoff::default());
+        Ok(Self { transport, timeout, backoff, closing })
+    }
+
+    /// Attempts until one succeeds, none may help, or time is up; tells how many items the peer
+    /// refused. During the shutdown every request has one attempt.
+    pub(crate) async fn deliver(&mut self, body: Bytes) -> Result<u64, Failure> {
         let deadline = Instant::now() + self.timeout;
         loop {
             self.backoff.pause(deadline, &mut self.closing).await?;

@@ -1,53 +1,53 @@
 //! What the operator reads when export fails: at most one line every 30 seconds for each signal.
 
-use super::super::ledger::Ledger;
-use crate::declare::ClosedLabel;
 use std::time::{Duration, Instant};
 
 const EVERY: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
-pub(super) struct Warning {
+pub(crate) struct Warning {
+    signal: &'static str,
     endpoint: String,
     last: Option<Instant>,
     /// Lost since the last line.
     failed: u64,
     rejected: u64,
-    /// What the ledger's count of items turned away was at the last line.
+    /// How many items had been turned away at the last line.
     queue_full: u64,
     silent: bool,
 }
 
 impl Warning {
-    pub(super) fn new(endpoint: String) -> Self {
-        Self { endpoint, last: None, failed: 0, rejected: 0, queue_full: 0, silent: true }
+    pub(crate) fn new(signal: &'static str, endpoint: String) -> Self {
+        Self { signal, endpoint, last: None, failed: 0, rejected: 0, queue_full: 0, silent: true }
     }
 
-    pub(super) fn failed(&mut self, ledger: &Ledger, items: u64, reason: &str) {
+    /// Notes lost items. `queue_full`: items turned away so far because too many waited.
+    pub(crate) fn failed(&mut self, queue_full: u64, items: u64, reason: &str) {
         self.failed += items;
-        self.say(ledger, reason);
+        self.say(queue_full, reason);
     }
 
-    pub(super) fn delivered(&mut self, ledger: &Ledger, rejected: u64) {
+    /// Notes a request that arrived, with the items of it that the peer refused.
+    pub(crate) fn delivered(&mut self, queue_full: u64, rejected: u64) {
         self.rejected += rejected;
         if rejected > 0 {
-            self.say(ledger, "the receiver refused items");
-        } else if ledger.queue_full() > self.queue_full {
-            self.say(ledger, "the receiver is slower than the source");
+            self.say(queue_full, "the receiver refused items");
+        } else if queue_full > self.queue_full {
+            self.say(queue_full, "the receiver is slower than the source");
         } else if !self.silent {
             self.silent = true;
-            let signal = ledger.signal.as_str();
+            let signal = self.signal;
             tracing::info!(signal, endpoint = self.endpoint, "telemetry export works again");
         }
     }
 
-    fn say(&mut self, ledger: &Ledger, reason: &str) {
+    fn say(&mut self, queue_full: u64, reason: &str) {
         if self.last.is_some_and(|last| last.elapsed() < EVERY) {
             return;
         }
-        let queue_full = ledger.queue_full();
         tracing::warn!(
-            signal = ledger.signal.as_str(),
+            signal = self.signal,
             endpoint = self.endpoint,
             reason,
             failed = self.failed,
