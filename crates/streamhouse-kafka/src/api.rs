@@ -177,6 +177,8 @@ pub(crate) const OFFERED: &[Offered] = &[
         &[(0, "[bs[sbs]]b"), (1, "{bS{SbSt}t}bt")],
     ),
     offer(ApiKey::DescribeCluster, Api::DescribeCluster, 0, 1, &[(0, "bt"), (1, "bbt")]),
+    offer(ApiKey::GetTelemetrySubscriptions, Api::GetTelemetrySubscriptions, 0, 0, &[(0, "ut")]),
+    offer(ApiKey::PushTelemetry, Api::PushTelemetry, 0, 0, &[(0, "uibbYt")]),
 ];
 
 /// The offer of the API with this key.

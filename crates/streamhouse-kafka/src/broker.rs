@@ -2,6 +2,7 @@
 
 use crate::attempt::RequestHandles;
 use crate::bulk::Bulk;
+use crate::client_telemetry::ClientTelemetry;
 use crate::config::BrokerConfig;
 use crate::framing::Admission;
 use crate::groups::Groups;
@@ -14,6 +15,7 @@ use streamhouse_metadata::{Agent, MetadataError, MetadataStore};
 use streamhouse_observability::declare::{CounterCell, GaugeCell, PerValue};
 use streamhouse_observability::instruments::Instruments;
 use streamhouse_observability::labels::{Direction, Outcome};
+use streamhouse_observability::relay::Relay;
 use streamhouse_observability::spans::Requests;
 use streamhouse_storage::{Reader, WriterPool};
 use tokio::sync::Semaphore;
@@ -36,6 +38,7 @@ pub struct Broker {
     /// The memory for records on their way to consumers, in bytes.
     pub(crate) deliveries: Arc<Semaphore>,
     pub(crate) peek: Peek,
+    pub(crate) client_telemetry: ClientTelemetry,
     pub(crate) handles: RequestHandles,
     pub(crate) connections: ConnectionHandles,
     cluster: OnceLock<Uuid>,
@@ -97,6 +100,10 @@ impl Broker {
                 instruments.groups.clone(),
             ),
             peek: Peek::new(&instruments.kafka),
+            client_telemetry: ClientTelemetry::new(
+                config.client_telemetry.clone(),
+                &instruments.client_telemetry,
+            ),
             cluster: OnceLock::new(),
             own: RwLock::default(),
             config,
@@ -108,6 +115,14 @@ impl Broker {
             handles,
             connections,
         }
+    }
+
+    /// Passes on the metrics that clients push through `relay`; without one, clients are told
+    /// that none are wanted.
+    #[must_use]
+    pub fn relaying(mut self, relay: Option<Relay>) -> Self {
+        self.client_telemetry = self.client_telemetry.through(relay);
+        self
     }
 
     /// The cluster's id, read once.

@@ -1,5 +1,6 @@
 //! What a broker is told: its identity and its limits.
 
+use crate::client_telemetry::ClientTelemetryConfig;
 use std::time::Duration;
 use streamhouse_storage::Clock;
 use uuid::Uuid;
@@ -68,6 +69,8 @@ pub struct BrokerConfig {
     pub drain_timeout: Duration,
     /// What bounds consumer groups.
     pub groups: GroupConfig,
+    /// Which metrics clients are asked to push about themselves.
+    pub client_telemetry: ClientTelemetryConfig,
 }
 
 impl Default for BrokerConfig {
@@ -100,6 +103,7 @@ impl Default for BrokerConfig {
             tail_poll: Duration::from_millis(100),
             drain_timeout: Duration::from_secs(10),
             groups: GroupConfig::default(),
+            client_telemetry: ClientTelemetryConfig::default(),
         }
     }
 }

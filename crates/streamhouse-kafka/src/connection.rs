@@ -7,6 +7,7 @@
 use crate::api::{Offered, offered};
 use crate::attempt::Answering;
 use crate::broker::Broker;
+use crate::client_telemetry::Software;
 use crate::error::KafkaError;
 use crate::framing::{allowance, deadline};
 use crate::handlers::{self, Context};
@@ -80,6 +81,7 @@ pub(crate) async fn run<S: AsyncRead + AsyncWrite>(
         waiting: None,
         peer,
         client: None,
+        software: Arc::default(),
     };
     let mut writing = std::pin::pin!(write(writing, broker, answers));
     tokio::select! {
@@ -131,6 +133,8 @@ struct Requests {
     peer: Arc<str>,
     /// The client's name for itself, kept because it is the same in every request.
     client: Option<Arc<str>>,
+    /// The client's library, as it presented itself.
+    software: Arc<Software>,
 }
 
 impl Requests {
@@ -220,7 +224,7 @@ impl Requests {
         }
         let request = match decode(offered, version, frame) {
             Ok((client, request)) => {
-                self.remember(client.as_deref());
+                self.remember(client.as_deref(), &request);
                 request
             }
             Err(error) => {
@@ -251,6 +255,7 @@ impl Requests {
                 client_id: self.client.clone(),
             },
             peer: self.peer.clone(),
+            software: self.software.clone(),
             draining: self.shutdown.clone(),
             gone: self.gone.clone(),
             abort: self.abort.clone(),
@@ -304,6 +309,11 @@ impl Requests {
                 };
                 self.answer(wanted, answering, slot, reply);
             }
+            request @ RequestKind::PushTelemetry(_) => {
+                // A client's last push comes just before it closes the connection.
+                let reply = handlers::handle(context, request);
+                self.answer(wanted, answering, slot, async { Some(reply.await) });
+            }
             request => {
                 let gone = self.gone.clone();
                 let reply = async move {
@@ -351,7 +361,11 @@ impl Requests {
         });
     }
 
-    fn remember(&mut self, client: Option<&str>) {
+    fn remember(&mut self, client: Option<&str>, request: &RequestKind) {
+        if let RequestKind::ApiVersions(asked) = request {
+            let (name, version) = (&asked.client_software_name, &asked.client_software_version);
+            self.software = Arc::new(Software::new(name, version));
+        }
         if self.client.as_deref() != client {
             self.client = client.map(Into::into);
         }

@@ -10,6 +10,7 @@ mod api; //        which APIs and versions there are
 mod attempt; //    what a request leaves in the metrics
 mod broker; //     what every request needs
 mod bulk; //       memory for large answers without records
+mod client_telemetry; // metrics that clients push about themselves
 mod config; //     limits and identity
 mod connection; // requests in, answers out in order
 mod error;
@@ -25,6 +26,7 @@ mod shape; //      the walker that bounds lengths before decoding
 mod topics; //     open topics with their handles
 
 pub use broker::Broker;
+pub use client_telemetry::{ClientTelemetryConfig, Pattern};
 pub use config::{BrokerConfig, GroupConfig};
 pub use error::KafkaError;
 pub use groups::lag::{GroupLag, LagDetail, LagTracker, LagView, Lags, PartitionLag, follow_lag};

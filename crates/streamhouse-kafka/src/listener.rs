@@ -135,7 +135,7 @@ async fn run(
     }
 }
 
-/// Renews the registration, and reads topics and agents again, for ever.
+/// Renews the registration, reads topics and agents again, and forgets silent clients, for ever.
 async fn keep_fresh(broker: &Broker, port: u16) {
     let mut ticks = tokio::time::interval(broker.config.refresh);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -144,6 +144,7 @@ async fn keep_fresh(broker: &Broker, port: u16) {
         if let Err(error) = broker.register(port).await {
             tracing::warn!(%error, "the agent's registration could not be renewed");
         }
+        broker.client_telemetry.sweep();
         if let Err(error) = broker.refresh().await {
             tracing::warn!(%error, "topics and agents could not be read; the last reading stays");
         }

@@ -20,6 +20,7 @@ use kafka_protocol::messages::*;
 use kafka_protocol::protocol::{Decodable as _, Encodable as _, StrBytes};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use uuid::Uuid;
 
 /// Arbitrary values out of arbitrary bytes.
 struct Source<'a>(&'a [u8]);
@@ -470,6 +471,18 @@ fn request(key: ApiKey, s: &mut Source<'_>, version: i16) -> RequestKind {
         ApiKey::InitProducerId => InitProducerIdRequest::default()
             .with_transactional_id(s.some(|s| TransactionalId(s.text())))
             .with_unknown_tagged_fields(s.tags(version >= 2))
+            .into(),
+        ApiKey::GetTelemetrySubscriptions => GetTelemetrySubscriptionsRequest::default()
+            .with_client_instance_id(Uuid::from_bytes([s.byte(); 16]))
+            .with_unknown_tagged_fields(s.tags(true))
+            .into(),
+        ApiKey::PushTelemetry => PushTelemetryRequest::default()
+            .with_client_instance_id(Uuid::from_bytes([s.byte(); 16]))
+            .with_subscription_id(s.int())
+            .with_terminating(s.flag())
+            .with_compression_type(s.byte() as i8)
+            .with_metrics(Bytes::from(vec![1; s.byte() as usize]))
+            .with_unknown_tagged_fields(s.tags(true))
             .into(),
         ApiKey::DescribeCluster => {
             DescribeClusterRequest::default().with_unknown_tagged_fields(s.tags(true)).into()

@@ -13,6 +13,7 @@ pub(crate) mod describe_configs;
 pub(crate) mod describe_groups;
 pub(crate) mod fetch;
 pub(crate) mod find_coordinator;
+pub(crate) mod get_telemetry_subscriptions;
 pub(crate) mod heartbeat;
 pub(crate) mod init_producer_id;
 pub(crate) mod join_group;
@@ -24,9 +25,11 @@ pub(crate) mod offset_commit;
 pub(crate) mod offset_fetch;
 pub(crate) mod parked;
 pub(crate) mod produce;
+pub(crate) mod push_telemetry;
 pub(crate) mod sync_group;
 
 use crate::broker::Broker;
+use crate::client_telemetry::{Caller, Software};
 use crate::groups::state::Claim;
 use crate::reply::Reply;
 use kafka_protocol::error::ResponseError as Code;
@@ -49,6 +52,8 @@ pub(crate) struct Context {
     pub ids: RequestIds,
     /// The client's address.
     pub peer: Arc<str>,
+    /// The client's library.
+    pub software: Arc<Software>,
     /// Cancelled when the server drains: long polls end.
     pub draining: CancellationToken,
     /// Cancelled when the connection has ended.
@@ -61,13 +66,16 @@ pub(crate) struct Context {
 
 /// Answers any request that moves no records.
 pub(crate) async fn handle(context: Context, request: RequestKind) -> Reply {
-    let Context { broker, version, arrival, ids, .. } = context;
+    let Context { broker, version, arrival, ids, software, .. } = context;
+    let caller = Caller { id: ids.client_id.clone(), software };
     let traced = broker.requests.begin(arrival, &[]).with_ids(ids);
-    let Some(api) = of_groups(&request) else {
-        return traced.run(Span::none, answered(version, answer(&broker, version, request))).await;
+    let api = of_groups(&request);
+    let answer = answer(&broker, &caller, version, request);
+    let Some(api) = api else {
+        return traced.run(Span::none, answered(version, answer)).await;
     };
     let span = || spans::group_request(api);
-    let reply = traced.run(span, answered(version, answer(&broker, version, request))).await;
+    let reply = traced.run(span, answered(version, answer)).await;
     traced.finish(reply.outcome == RequestOutcome::Error, span);
     reply
 }
@@ -86,7 +94,7 @@ fn of_groups(request: &RequestKind) -> Option<Api> {
     }
 }
 
-async fn answer(broker: &Broker, version: i16, request: RequestKind) -> Reply {
+async fn answer(broker: &Broker, caller: &Caller, version: i16, request: RequestKind) -> Reply {
     match request {
         RequestKind::ApiVersions(_) => api_versions::handle(),
         RequestKind::Metadata(request) => metadata::handle(broker, request, version).await,
@@ -113,6 +121,12 @@ async fn answer(broker: &Broker, version: i16, request: RequestKind) -> Reply {
         RequestKind::ListGroups(request) => list_groups::handle(broker, &request, version).await,
         RequestKind::DeleteGroups(request) => delete_groups::handle(broker, request).await,
         RequestKind::InitProducerId(request) => init_producer_id::handle(broker, &request).await,
+        RequestKind::GetTelemetrySubscriptions(request) => {
+            get_telemetry_subscriptions::handle(broker, caller, &request)
+        }
+        RequestKind::PushTelemetry(request) => {
+            push_telemetry::handle(broker, caller, request).await
+        }
         // Not reachable: the table of what is offered names the APIs above and no others.
         _ => Reply::new(
             ApiVersionsResponse::default().with_error_code(Code::UnsupportedVersion.code()),

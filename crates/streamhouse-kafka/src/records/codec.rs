@@ -6,11 +6,11 @@ use std::io::{Error, ErrorKind, Read, Result};
 /// The largest window that a zstd frame may ask for: 2 to this power bytes.
 const ZSTD_WINDOW_LOG: u32 = 23;
 
-/// Opens compressed records for reading.
+/// Opens compressed bytes for reading.
 ///
 /// # Errors
 /// The codec is not one of the protocol's, or cannot start.
-pub(super) fn open<'a>(codec: u8, bytes: &'a [u8]) -> Result<Box<dyn Read + 'a>> {
+pub(crate) fn open<'a>(codec: u8, bytes: &'a [u8]) -> Result<Box<dyn Read + 'a>> {
     Ok(match codec {
         0 => Box::new(bytes),
         1 => Box::new(flate2::read::MultiGzDecoder::new(bytes)),

@@ -8,6 +8,7 @@ mod peek;
 mod snappy;
 mod walk;
 
+pub(crate) use codec::open;
 pub(crate) use peek::Peek;
 use std::io::{BufReader, Read};
 use streamhouse_storage::RecordBatch;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use streamhouse_kafka::{Broker, BrokerConfig, GroupTable, KafkaError, serve};
 use streamhouse_metadata::{MetadataStore, SqliteStore};
 use streamhouse_observability::instruments::Instruments;
+use streamhouse_observability::relay::Relay;
 use streamhouse_observability::spans::Requests;
 use streamhouse_observability::testing::{Seen, in_memory};
 use streamhouse_storage::object_store::MemoryStore;
@@ -57,6 +58,15 @@ impl Server {
         Self::launch(metadata, config, requests, 64 << 20).await
     }
 
+    /// As [`with`](Self::with), where metrics of clients are passed on through `relay`.
+    pub async fn relaying(config: BrokerConfig, relay: Relay) -> Self {
+        let metadata = Arc::new(SqliteStore::in_memory().await.unwrap());
+        let faults = Faults::none();
+        let store = Arc::new(FaultStore::new(MemoryStore::new(), faults.clone()));
+        let (stores, requests) = ((metadata as _, store, faults), Requests::untraced());
+        Self::at_with("127.0.0.1:0", stores, config, requests, 64 << 20, Some(relay)).await
+    }
+
     /// With a cache of `cache` bytes. A block larger than half of that is never in it.
     pub async fn cached(cache: u64, config: BrokerConfig) -> Self {
         let metadata = Arc::new(SqliteStore::in_memory().await.unwrap());
@@ -85,10 +95,21 @@ impl Server {
 
     async fn at(
         addr: &str,
+        stores: Stores,
+        config: BrokerConfig,
+        requests: Requests,
+        cache: u64,
+    ) -> Self {
+        Self::at_with(addr, stores, config, requests, cache, None).await
+    }
+
+    async fn at_with(
+        addr: &str,
         (metadata, store, faults): Stores,
         config: BrokerConfig,
         requests: Requests,
         cache: u64,
+        relay: Option<Relay>,
     ) -> Self {
         let (declare, seen) = in_memory();
         let instruments = Instruments::declare(&declare);
@@ -104,7 +125,8 @@ impl Server {
         );
         let reader = Reader::new(partitions, cache, store.clone(), metadata.clone());
         let broker =
-            Broker::new(config.clone(), metadata.clone(), writer, reader, &instruments, requests);
+            Broker::new(config.clone(), metadata.clone(), writer, reader, &instruments, requests)
+                .relaying(relay);
         let groups = broker.groups();
         let listener = TcpListener::bind(addr).await.unwrap();
         let addr = listener.local_addr().unwrap();

@@ -187,7 +187,7 @@ async fn everything_else_is_answered_in_every_version() {
     let mut wire = with_records(&server).await;
     for version in 0..=4 {
         let answer = wire.ask(&ApiVersionsRequest::default(), version).await;
-        assert_eq!((answer.error_code, answer.api_keys.len()), (0, 24));
+        assert_eq!((answer.error_code, answer.api_keys.len()), (0, 26));
         let request = FindCoordinatorRequest::default();
         let request = if version < 4 {
             request.with_key(text("group"))
@@ -231,6 +231,10 @@ async fn everything_else_is_answered_in_every_version() {
         let told = policy.documentation.as_ref().is_some_and(|told| !told.is_empty());
         assert_eq!(told, version >= 3);
     }
+    let subscription = wire.ask(&GetTelemetrySubscriptionsRequest::default(), 0).await;
+    assert_eq!(subscription.error_code, 0);
+    let push = wire.ask(&PushTelemetryRequest::default(), 0).await;
+    assert_eq!(push.error_code, Code::UnknownSubscriptionId.code());
     for version in 0..=1 {
         let answer = wire.ask(&DescribeClusterRequest::default(), version).await;
         assert_eq!((answer.error_code, answer.brokers.len()), (0, 1));
