@@ -8,10 +8,15 @@ use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
 use kafka_protocol::messages::{
-    FetchRequest, GroupId, JoinGroupRequest, OffsetCommitRequest, ProduceRequest, SyncGroupRequest,
-    TopicName,
+    FetchRequest, GetTelemetrySubscriptionsRequest, GroupId, JoinGroupRequest, OffsetCommitRequest,
+    ProduceRequest, PushTelemetryRequest, SyncGroupRequest, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::{
+    Gauge, Metric, MetricsData, NumberDataPoint, ResourceMetrics, ScopeMetrics,
+};
+use prost::Message as _;
 use rand::RngExt;
 use std::collections::{BTreeMap, BTreeSet};
 use streamhouse_observability::declare::{Kind, Row};
@@ -101,6 +106,7 @@ fn load(server: &Server, moved: &mut Moved) {
     raw.send::<ProduceRequest>(9, &produce("orders", 0, good, -1)).expect("sent");
     moved.note(&server.scrape());
     raw.receive::<ProduceRequest>(9).expect("an answer");
+    push_metrics(&mut raw);
     moved.note(&server.scrape());
 }
 
@@ -136,6 +142,27 @@ fn consume_in_a_group(server: &Server, moved: &mut Moved) {
     let committed = raw.call::<OffsetCommitRequest>(5, &commit).expect("an answer");
     assert_eq!(committed.topics[0].partitions[0].error_code, 0);
     moved.note(&server.scrape());
+}
+
+/// A new client's last push, and one after it, which is refused.
+fn push_metrics(raw: &mut Connection) {
+    let points = vec![NumberDataPoint { time_unix_nano: 1, ..Default::default() }; 2];
+    let data = Some(Data::Gauge(Gauge { data_points: points }));
+    let metrics =
+        vec![Metric { name: "org.apache.kafka.producer.x".into(), data, ..Metric::default() }];
+    let scope_metrics = vec![ScopeMetrics { metrics, ..ScopeMetrics::default() }];
+    let resource_metrics = vec![ResourceMetrics { scope_metrics, ..ResourceMetrics::default() }];
+    let plain = MetricsData { resource_metrics }.encode_to_vec();
+    let asking = GetTelemetrySubscriptionsRequest::default();
+    let told = raw.call::<GetTelemetrySubscriptionsRequest>(0, &asking).expect("an answer");
+    let push = PushTelemetryRequest::default()
+        .with_client_instance_id(told.client_instance_id)
+        .with_subscription_id(told.subscription_id)
+        .with_terminating(true)
+        .with_metrics(plain.into());
+    for _ in 0..2 {
+        raw.call::<PushTelemetryRequest>(0, &push).expect("an answer");
+    }
 }
 
 #[test]
@@ -227,6 +254,7 @@ fn load_again(server: &Server, moved: &mut Moved) {
     let one = batch(&[vec![0; 10]], kafka_protocol::records::Compression::None, None);
     raw.call::<ProduceRequest>(9, &produce("short", 0, one, -1)).expect("an answer");
     crate::cleanup::delete_records(server.kafka, "short").expect("an answer");
+    push_metrics(&mut raw);
     // Somewhere in the log: old blocks have left the cache.
     let offset = rand::rng().random_range(0..20_000);
     raw.call::<FetchRequest>(12, &crate::ledger::fetch("orders", offset)).expect("an answer");

@@ -67,7 +67,7 @@ impl App {
     /// # Errors
     /// As [`start`](Self::start).
     pub async fn start_with(
-        observability: Observability,
+        mut observability: Observability,
         config: &Config,
         open: impl FnOnce(
             &ObjectStoreMetrics,
@@ -100,14 +100,16 @@ impl App {
         );
         let reader =
             Reader::new(partitions.clone(), cache.clone(), objects.clone(), metadata.clone());
-        let broker = Arc::new(Broker::new(
+        let broker = Broker::new(
             broker_config,
             metadata.clone(),
             writer.clone(),
             reader,
             &instruments,
             observability.requests(),
-        ));
+        );
+        let relay = telemetry::relay(&config.client_telemetry, &mut observability);
+        let broker = Arc::new(broker.relaying(relay));
 
         let watchers = CancellationToken::new();
         watch::start(&observability, &instruments, &writer, metadata.clone(), &watchers);
@@ -314,6 +316,7 @@ fn broker_config(config: &Config, addr: SocketAddr, clock: Clock) -> BrokerConfi
         },
         // The drain must be over before its own limit, so that it ends well.
         drain_timeout: drain_timeout.saturating_sub(Duration::from_secs(1)),
+        client_telemetry: telemetry::of_clients(&config.client_telemetry),
         ..BrokerConfig::default()
     }
 }

@@ -2,10 +2,13 @@
 
 use super::error::StartError;
 use crate::cli::Environment;
-use crate::config::{Config, Exposition, LogFormat, Value as _};
+use crate::config::{ClientTelemetry, Config, Exposition, LogFormat, Value as _};
+use streamhouse_kafka::{ClientTelemetryConfig, Pattern};
+use streamhouse_observability::Observability;
 use streamhouse_observability::exposition::Mode;
 use streamhouse_observability::logging::Format;
 use streamhouse_observability::pipeline;
+use streamhouse_observability::relay::{Relay, RelayLimits};
 
 /// The pipeline that `config` and the standard OTEL_ variables of `environment` ask for; the
 /// variables go before.
@@ -46,6 +49,37 @@ pub fn pipeline(
         }
         error.into()
     })
+}
+
+/// What clients are asked for.
+pub(super) fn of_clients(config: &ClientTelemetry) -> ClientTelemetryConfig {
+    let patterns = |names: &[String]| names.iter().map(Pattern::new).collect();
+    let prefix = |name: &String| name.trim_end_matches('*').to_owned();
+    ClientTelemetryConfig {
+        metrics: config.metrics.0.iter().map(prefix).collect(),
+        interval: config.interval.0,
+        client_ids: patterns(&config.client_ids.0),
+        software: patterns(&config.software.0),
+        max_push_bytes: config.max_push.as_usize(),
+        max_series: config.max_series,
+        max_instances: config.max_instances,
+        new_instances_per_hour: config.new_instances_per_hour,
+    }
+}
+
+/// Where clients' metrics go: where our own do, unless they are not wanted.
+pub(super) fn relay(config: &ClientTelemetry, observability: &mut Observability) -> Option<Relay> {
+    if config.enabled == Some(false) {
+        return None;
+    }
+    let relay = observability.relay(RelayLimits::default());
+    if config.enabled == Some(true) && relay.is_none() {
+        tracing::warn!(
+            "clients are not asked for metrics although client_telemetry.enabled is true: \
+             metrics are not exported over OTLP; set otlp.endpoint"
+        );
+    }
+    relay
 }
 
 /// Standard variables and the settings that stand in for them.

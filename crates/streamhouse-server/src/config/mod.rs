@@ -11,12 +11,12 @@ mod value;
 pub use error::ConfigError;
 pub use load::{DEFAULT_FILE, FILE_VARIABLE, Loaded, Origin, Sources};
 pub use table::{
-    Admin, Cache, Config, Garbage, Kafka, Lag, Log, Metrics, Otlp, Place, Retention, S3, SETTINGS,
-    Setting, Writer,
+    Admin, Cache, ClientTelemetry, Config, Garbage, Kafka, Lag, Log, Metrics, Otlp, Place,
+    Retention, S3, SETTINGS, Setting, Writer,
 };
 pub use value::{
-    Bytes, Exposition, HostPort, LagDetail, Limit, LogFormat, MetadataUrl, ObjectStoreUrl,
-    OtlpProtocol, Secret, Value,
+    Bytes, Exposition, HostPort, LagDetail, Limit, List, LogFormat, MetadataUrl, ObjectStoreUrl,
+    OtlpProtocol, PushInterval, Secret, Value,
 };
 
 #[cfg(test)]

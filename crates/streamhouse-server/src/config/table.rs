@@ -4,8 +4,8 @@
 //! `kafka.addr` is `STREAMHOUSE_KAFKA_ADDR`.
 
 use super::value::{
-    Bytes, Exposition, HostPort, LagDetail, Limit, LogFormat, MetadataUrl, ObjectStoreUrl,
-    OtlpProtocol, Secret, Value,
+    Bytes, Exposition, HostPort, LagDetail, Limit, List, LogFormat, MetadataUrl, ObjectStoreUrl,
+    OtlpProtocol, PushInterval, Secret, Value,
 };
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -121,6 +121,31 @@ settings! {
         /// How long the offsets of a consumer group are kept that has no members and commits
         /// nothing.
         offsets_retention: Duration = Duration::from_secs(7 * 24 * 3_600);
+    }
+
+    /// Metrics that Kafka clients push about themselves, passed on over OTLP.
+    client_telemetry: ClientTelemetry("client_telemetry.") {
+        /// Whether clients are asked for metrics; empty asks them when metrics are exported over
+        /// OTLP, without which there is nowhere to pass them on.
+        enabled: Option<bool> = None;
+        /// Which metrics are asked for, by the beginning of their names; * asks for all.
+        metrics: List = List::all();
+        /// Time from one push of a client to its next.
+        interval: PushInterval = PushInterval(Duration::from_secs(60));
+        /// Which clients are asked, by client id; * stands for any text.
+        client_ids: List = List::all();
+        /// Which clients are asked, by the name of their library (librdkafka, apache-kafka-java,
+        /// kgo); * stands for any text.
+        software: List = List::all();
+        /// Largest push, before and after decompression.
+        max_push: Bytes = Bytes::mib(1);
+        /// Series in one push; a push with more is refused.
+        max_series: usize = 2_000;
+        /// Client instances known at a time; further ones are not asked. An instance is forgotten
+        /// after three intervals of silence.
+        max_instances: usize = 4_096;
+        /// Client instances that were not known before, in any hour; further ones are not asked.
+        new_instances_per_hour: usize = 10_000;
     }
 
     /// The admin port: metrics, health, log level.

@@ -193,6 +193,50 @@ impl Value for Duration {
     }
 }
 
+/// The time between two pushes of a Kafka client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PushInterval(pub Duration);
+
+impl Value for PushInterval {
+    const FORM: &'static str = "duration from 100ms to 1h";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let interval = Duration::parse(text)?;
+        let bounds = Duration::from_millis(100)..=Duration::from_secs(3600);
+        let legal = bounds.contains(&interval).then_some(Self(interval));
+        legal.ok_or_else(|| "write a duration from 100ms to 1h".into())
+    }
+
+    fn show(&self) -> String {
+        self.0.show()
+    }
+}
+
+/// Names or patterns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct List(pub Vec<String>);
+
+impl List {
+    /// The list that names everything.
+    pub fn all() -> Self {
+        Self(vec!["*".into()])
+    }
+}
+
+impl Value for List {
+    const FORM: &'static str = "names separated by commas";
+
+    /// Empty text is the empty list.
+    fn parse(text: &str) -> Result<Self, String> {
+        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        Ok(Self(names.map(str::to_owned).collect()))
+    }
+
+    fn show(&self) -> String {
+        self.0.join(",")
+    }
+}
+
 /// A number of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bytes(pub u64);
