@@ -2,6 +2,7 @@
 
 use crate::boot::{accepts, validate, write};
 use crate::world::{Outcome, STREAMHOUSE, World};
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -97,10 +98,11 @@ fn run(world: &mut World, script: &str) -> Result<(), Outcome> {
     .fold(script.to_owned(), |text, (from, to)| text.replace(from, &to.to_string()));
     let prometheus = stack.prometheus();
     let pushed = || {
-        let found = prometheus.query("count(streamhouse_build_info{job=\"streamhouse\"})");
-        found.ok()?.first().map(|sample| sample.value)
+        let found = prometheus.query("streamhouse_build_info{job=\"streamhouse\"}").ok()?;
+        let instances = found.into_iter().filter_map(|mut one| one.labels.remove("instance"));
+        Some(instances.collect::<BTreeSet<_>>()).filter(|instances| !instances.is_empty())
     };
-    // The stack's own server pushes, too.
+    // The stack's own server pushes, too, and those that ran before it are remembered for minutes.
     let before = until("the metrics of the stack's server", PUSHED, pushed)?;
     let shell = Shell::start(&folder, &script, &kafka.to_string(), &admin.to_string())?;
     let ended = until("the end of the guide's commands", PUSHED, || {
@@ -111,7 +113,7 @@ fn run(world: &mut World, script: &str) -> Result<(), Outcome> {
     ended.map_err(|output| format!("{GUIDE}: a command failed:\n{output}"))?;
     // The server that pushes to Prometheus, and the one that pushes to the collector.
     let arrived = until("the metrics that the guide's servers push", PUSHED, || {
-        (pushed()? >= before + 2.0).then_some(())
+        (pushed()?.difference(&before).count() >= 2).then_some(())
     });
     arrived.map_err(|why| Outcome::Failed(format!("{why}:\n{}", shell.output())))
 }

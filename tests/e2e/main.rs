@@ -1,17 +1,28 @@
 //! The end-to-end test: the real binary and the real servers, started from the configuration files
 //! that the compose stack mounts, on one stack, check after check.
 //!
-//! `cargo test -p streamhouse-tests --test e2e -- --live [PART OF A NAME]` runs it; without
-//! `--live` it only says that it was not asked for, so that `cargo test` stays quick. The last
-//! line is "N passed, N failed, N skipped"; a check whose server cannot be built here is skipped.
+//! `cargo test -p streamhouse-tests --test e2e -- --live [PART OF A NAME] [--report FILE]` runs it
+//! and writes what it has measured into FILE, if given; without `--live` it only says that it was
+//! not asked for, so that `cargo test` stays quick. The last line is "N passed, N failed, N
+//! skipped"; a check whose server cannot be built here is skipped.
+//!
+//! For the alerts time passes ten times as fast as in production: `stack::PACE` divides how often
+//! is scraped, exported and evaluated, every window and every wait, all by one function.
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "a test fails and tells as tests do")]
 
-mod alone; //  the stack for a person, without containers
-mod boot; //   configurations hold before their own servers, and all of these start
+mod world; //   what the checks share
+mod figures; // what was measured, and the report
+mod boot; //    configurations hold before their own servers, and all of these start
+mod way; //     signals on their way through the collector
+mod drive; //   known work, and what the metrics say of it
+mod parity; //  the same series by scrape and by OTLP
+mod queries; // everything that is shipped to be asked
+mod traces; //  one request from its arrival to the object store, and its log lines
+mod alarms; //  alerts that fire and end
+mod outages; // the stack fails, StreamHouse does not
 mod gateway; // the production collector
-mod guide; //  the setup guide
-mod way; //    signals on their way through the collector
-mod world; //  what the checks share
+mod alone; //   the stack for a person, without containers
+mod guide; //   the setup guide
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -37,6 +48,18 @@ const CHECKS: &[Check] = &[
     ("what a dead store cannot take survives a crash of the collector", way::the_queue_survives),
     ("an alert reaches the webhook and the store of logs", way::alerts_reach_the_webhook),
     ("an agent that is down silences what else is said of it", way::a_dead_agent_inhibits),
+    ("what was produced, consumed and stored is counted exactly", drive::counts_are_true),
+    ("a produce request is one graph from the socket to the object store", traces::it_is_a_graph),
+    ("every line of a request is found in the store of logs by its trace", traces::its_lines),
+    ("the same series leave by scrape and by OTLP in native mode", parity::native),
+    ("every query of a runbook is answered", queries::runbooks),
+    ("every metric that an alert asks for is there", queries::rules),
+    ("throttling and lost telemetry fire and end", alarms::throttling_and_loss),
+    ("a failed request and a failed PUT are errors in their traces", traces::errors),
+    ("every query of the boards is answered", queries::boards),
+    ("an agent that is down fires and ends", alarms::agent_down),
+    ("without Prometheus and with a hung collector nothing slows down", outages::nothing_slows),
+    ("the same series leave by scrape and by OTLP in bridge mode", parity::bridge),
     ("the gateway takes what carries its token, samples and passes on", gateway::it_passes_on),
     (
         "the setup guide's commands and configurations work",
@@ -52,7 +75,10 @@ fn main() -> ExitCode {
         println!("0 passed, 0 failed, {} skipped", CHECKS.len());
         return ExitCode::SUCCESS;
     };
-    let part = arguments.get(live + 1).map_or("", String::as_str);
+    let option = |after: usize| arguments.get(after).map(String::as_str);
+    let report = arguments.iter().position(|argument| argument == "--report");
+    let report = report.and_then(|at| option(at + 1));
+    let part = option(live + 1).filter(|part| !part.starts_with("--")).unwrap_or_default();
     let mut world = match World::new() {
         Ok(world) => world,
         Err(error) => {
@@ -69,22 +95,34 @@ fn main() -> ExitCode {
             Ok(Ok(())) => {
                 passed += 1;
                 println!("PASS {name} ({seconds:.1} s)");
+                world.figures.ended(name, &format!("passed in {seconds:.1} s"));
             }
             Ok(Err(Outcome::Skipped(why))) => {
                 skipped += 1;
                 println!("SKIPPED {name}: {why}");
+                world.figures.ended(name, "skipped");
             }
             Ok(Err(Outcome::Failed(why))) => {
                 failed += 1;
                 println!("FAIL {name} ({seconds:.1} s): {why}");
+                world.figures.ended(name, "**failed**");
             }
             Err(_) => {
                 failed += 1;
                 println!("FAIL {name} ({seconds:.1} s): it panicked, see above");
+                world.figures.ended(name, "**failed**");
             }
         }
     }
+    world.weigh();
     world.end();
+    println!("{}", world.figures);
+    if let Some(path) = report
+        && let Err(error) = world.figures.write(path)
+    {
+        println!("FAIL the report: {path}: {error}");
+        failed += 1;
+    }
     println!("{passed} passed, {failed} failed, {skipped} skipped");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -1,9 +1,10 @@
 //! Every alert can fire, says what it means, and has a page and cases of its own.
 
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use streamhouse_observability::instruments::registry;
+use streamhouse_tests::alerts::{self, list, queries};
 use streamhouse_tests::compose::{root, yaml};
 use streamhouse_tests::promql;
 
@@ -14,48 +15,14 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The files of a folder, by name without extension, in their order.
-fn files(folder: &str) -> BTreeMap<String, String> {
-    let entries = fs::read_dir(root().join(folder)).unwrap_or_else(|e| panic!("{folder}: {e}"));
-    let all = entries.map(|entry| {
-        let path = entry.expect("an entry").path();
-        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
-        (name, fs::read_to_string(&path).expect("a text"))
-    });
-    all.collect()
-}
-
-/// The documents of a folder's files, by name.
-fn load(folder: &str) -> BTreeMap<String, Value> {
-    let parse = |(name, text): (String, String)| {
-        let value = yaml(&text).unwrap_or_else(|error| panic!("{folder}/{name}: {error}"));
-        (name, value)
-    };
-    files(folder).into_iter().map(parse).collect()
-}
-
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
-}
-
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
 fn alerts() -> Vec<Value> {
-    let rules = load("alerts/rules");
-    let groups = rules.values().flat_map(|file| list(&file["groups"]));
-    let all: Vec<_> = groups.flat_map(|group| list(&group["rules"])).cloned().collect();
+    let all = alerts::all().expect("the rules");
     assert!(all.len() > 4, "alerts/rules has hardly any rules");
     all
-}
-
-/// The queries of a page: its blocks, and what it names inside a sentence.
-fn queries(page: &str) -> Vec<&str> {
-    let blocks = page.split("```promql\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let sentences =
-        page.split("```").step_by(2).flat_map(|prose| prose.split('`').skip(1).step_by(2));
-    blocks.chain(sentences.filter(|code| code.contains("streamhouse_"))).collect()
 }
 
 #[test]
@@ -73,7 +40,7 @@ fn every_alert_asks_for_what_exists_and_says_of_which_job() {
 
 #[test]
 fn every_alert_has_a_severity_a_text_with_values_a_page_and_cases() {
-    let cases = load("alerts/tests");
+    let cases = alerts::documents("alerts/tests").unwrap();
     for alert in alerts() {
         let name = text(&alert["alert"]);
         let severity = text(&alert["labels"]["severity"]);
@@ -107,9 +74,9 @@ fn every_alert_has_a_severity_a_text_with_values_a_page_and_cases() {
 #[test]
 fn every_query_of_a_runbook_asks_for_what_exists_and_every_page_has_its_alert() {
     let rows = registry().unwrap();
-    let alerts = alerts();
-    for (name, page) in files("docs/runbooks") {
-        let has_alert = alerts.iter().any(|alert| text(&alert["alert"]) == name);
+    let all = alerts();
+    for (name, page) in alerts::pages().unwrap() {
+        let has_alert = all.iter().any(|alert| text(&alert["alert"]) == name);
         assert!(has_alert, "docs/runbooks/{name}.md belongs to no alert");
         assert!(!queries(&page).is_empty(), "{name}: no queries");
         for query in queries(&page) {
@@ -121,8 +88,8 @@ fn every_query_of_a_runbook_asks_for_what_exists_and_every_page_has_its_alert() 
 #[test]
 fn the_alertmanager_silences_only_alerts_that_exist_and_sends_each_severity_somewhere() {
     let config = yaml(&read("alerts/alertmanager.yml")).unwrap();
-    let alerts = alerts();
-    let names: BTreeSet<&str> = alerts.iter().map(|alert| text(&alert["alert"])).collect();
+    let all = alerts();
+    let names: BTreeSet<&str> = all.iter().map(|alert| text(&alert["alert"])).collect();
     let receivers: BTreeSet<&str> =
         list(&config["receivers"]).map(|one| text(&one["name"])).collect();
     let route = &config["route"];

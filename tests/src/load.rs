@@ -1,8 +1,12 @@
 //! A load generator: batches encoded beforehand, several requests in flight.
 
 use crate::raw::{Connection, batch, frame, produce};
+use bytes::Buf as _;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
-use kafka_protocol::messages::{CreateTopicsRequest, ProduceRequest, ProduceResponse, TopicName};
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::{
+    CreateTopicsRequest, FetchRequest, ProduceRequest, ProduceResponse, TopicName,
+};
 use kafka_protocol::protocol::StrBytes;
 use kafka_protocol::records::Compression;
 use std::io::{Error, Result};
@@ -126,4 +130,45 @@ pub fn create_topic(addr: SocketAddr, name: &str, partitions: i32) -> Result<()>
         Some(topic) if topic.error_code == 0 => Ok(()),
         other => Err(Error::other(format!("topic {name} was not created: {other:?}"))),
     }
+}
+
+/// Reads a partition from its first record to its end, and counts what comes.
+///
+/// # Errors
+/// Any error of the connection, an error code in an answer, and an end that never comes.
+pub fn read(addr: SocketAddr, topic: &str, partition: i32) -> Result<u64> {
+    let mut connection = Connection::open(addr)?;
+    let (mut next, mut records) = (0, 0);
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(60) {
+        let wanted = FetchPartition::default()
+            .with_partition(partition)
+            .with_fetch_offset(next)
+            .with_partition_max_bytes(1 << 20);
+        let name = TopicName(StrBytes::from_string(topic.into()));
+        let topic = FetchTopic::default().with_topic(name).with_partitions(vec![wanted]);
+        let request = FetchRequest::default()
+            .with_max_wait_ms(100)
+            .with_min_bytes(1)
+            .with_max_bytes(1 << 20)
+            .with_topics(vec![topic]);
+        let answer = connection.call(12, &request)?;
+        let part = answer.responses.first().and_then(|topic| topic.partitions.first());
+        let part = part.ok_or_else(|| Error::other("an answer without the partition"))?;
+        if part.error_code != 0 {
+            return Err(Error::other(format!("error code {}", part.error_code)));
+        }
+        let mut rest = part.records.clone().unwrap_or_default();
+        while rest.len() >= 61 {
+            // Base offset, length, …, last offset delta at 23, number of records at 57.
+            let length = (&rest[8..12]).get_i32() as usize + 12;
+            next = (&rest[..8]).get_i64() + i64::from((&rest[23..27]).get_i32()) + 1;
+            records += u64::from((&rest[57..61]).get_u32());
+            rest.advance(length.min(rest.len()));
+        }
+        if next >= part.high_watermark {
+            return Ok(records);
+        }
+    }
+    Err(Error::other(format!("partition {partition} has no end after {records} records")))
 }

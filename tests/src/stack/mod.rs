@@ -10,12 +10,16 @@ mod places; //   where everything is
 mod plan; //     how a service is started
 mod daemon; //   a server as a process
 mod sink; //     a webhook
+mod flaky; //    an object store that refuses on demand
+mod pace; //     a quicker clock for the alerts
 mod left; //     processes that outlive who started them
 pub mod query; // what the stores are asked
 
 pub use binaries::Binaries;
 pub use daemon::{Daemon, Usage, usage};
+pub use flaky::Flaky;
 pub use left::Left;
+pub use pace::PACE;
 pub use places::{Places, free_port};
 pub use plan::{Plan, prepare};
 pub use sink::Sink;
@@ -52,7 +56,17 @@ pub struct Stack {
     given: BTreeMap<&'static str, String>,
     folder: PathBuf,
     daemons: Vec<Daemon>,
-    sink: Option<Sink>,
+    /// What only a test has.
+    tested: Option<Tested>,
+}
+
+/// What a stack under test has beyond that of a person.
+#[derive(Debug)]
+struct Tested {
+    /// Where every receiver of the Alertmanager sends to as well.
+    sink: Sink,
+    /// What StreamHouse takes for the object store.
+    store: Flaky,
 }
 
 impl Stack {
@@ -61,14 +75,14 @@ impl Stack {
         SERVERS.iter().map(|Server(_, binary, ..)| *binary)
     }
 
-    /// Starts every server on free ports, with what they write below `folder`, and a webhook
-    /// that every receiver of the Alertmanager sends to as well.
+    /// Starts every server on free ports, with what they write below `folder`, for a test: a
+    /// webhook to which every receiver of the Alertmanager sends as well, an object store that
+    /// refuses on demand, and alerts whose intervals, windows and waits are [`PACE`] times shorter.
     ///
     /// # Errors
     /// A server that is not built or does not become ready.
     pub fn start(binaries: &Binaries, folder: &Path) -> Result<Self, String> {
-        let sink = Sink::listen().map_err(|error| format!("webhook: {error}"))?;
-        Self::start_at(binaries, folder, Some(sink), &mut |_| Ok(()))
+        Self::start_at(binaries, folder, true, &mut |_| Ok(()))
     }
 
     /// As [`start`](Self::start), for a person: no webhook, and ports keep their usual numbers
@@ -81,24 +95,25 @@ impl Stack {
         folder: &Path,
         started: &mut dyn FnMut(&Daemon) -> Result<(), String>,
     ) -> Result<Self, String> {
-        Self::start_at(binaries, folder, None, started)
+        Self::start_at(binaries, folder, false, started)
     }
 
     fn start_at(
         binaries: &Binaries,
         folder: &Path,
-        sink: Option<Sink>,
+        is_test: bool,
         started: &mut dyn FnMut(&Daemon) -> Result<(), String>,
     ) -> Result<Self, String> {
         let compose = Compose::shipped()?;
-        let places = Places::find(&compose, folder, sink.is_none())?;
+        let places = Places::find(&compose, folder, !is_test)?;
         let given = BTreeMap::from([
             ("S3_ACCESS_KEY", random()),
             ("S3_SECRET_KEY", random()),
             ("admin-token", random()),
         ]);
+        let tested = is_test.then(|| Tested::listen(&places)).transpose()?;
         let folder = folder.to_path_buf();
-        let mut stack = Self { compose, places, given, folder, daemons: Vec::new(), sink };
+        let mut stack = Self { compose, places, given, folder, daemons: Vec::new(), tested };
         for Server(service, binary, port, path) in &SERVERS {
             let mut plan = prepare(&stack.compose, &stack.places, service, &stack.given)?;
             stack.adapt(service, &mut plan)?;
@@ -116,9 +131,28 @@ impl Stack {
                 plan.args.splice(0..0, ["--access-log".to_owned(), log]);
                 Ok(())
             }
-            "alertmanager" => self.add_sink(),
+            "alertmanager" => {
+                let path = self.places.path("alertmanager", "/etc/alertmanager/alertmanager.yml");
+                self.quicken(&path)?;
+                self.add_sink(&path)
+            }
+            "prometheus" => self.quicken(&self.places.path("prometheus", "/etc/prometheus")),
             _ => Ok(()),
         }
+    }
+
+    /// Gives a test's copy of a configuration, or of all in a folder, the quicker clock.
+    fn quicken(&self, path: &Path) -> Result<(), String> {
+        if self.tested.is_none() {
+            return Ok(());
+        }
+        let told = |error: std::io::Error| format!("{}: {error}", path.display());
+        if path.is_dir() {
+            let mut entries = std::fs::read_dir(path).map_err(told)?.flatten();
+            return entries.try_for_each(|entry| self.quicken(&entry.path()));
+        }
+        let text = std::fs::read_to_string(path).map_err(told)?;
+        std::fs::write(path, pace::quicken(&text)).map_err(told)
     }
 
     fn add(
@@ -145,11 +179,10 @@ impl Stack {
     }
 
     /// Lets every receiver send to the webhook, too; what is configured stays as it is.
-    fn add_sink(&self) -> Result<(), String> {
-        let Some(sink) = &self.sink else { return Ok(()) };
-        let path = self.places.path("alertmanager", "/etc/alertmanager/alertmanager.yml");
+    fn add_sink(&self, path: &Path) -> Result<(), String> {
+        let Some(sink) = self.sink() else { return Ok(()) };
         let told = |error: std::io::Error| format!("{}: {error}", path.display());
-        let mut config = yaml(&std::fs::read_to_string(&path).map_err(told)?)?;
+        let mut config = yaml(&std::fs::read_to_string(path).map_err(told)?)?;
         for receiver in config["receivers"].as_array_mut().into_iter().flatten() {
             let hook = json!({"url": sink.url(), "send_resolved": true});
             match receiver["webhook_configs"].as_array_mut() {
@@ -158,7 +191,7 @@ impl Stack {
             }
         }
         // JSON is YAML.
-        std::fs::write(&path, config.to_string()).map_err(told)
+        std::fs::write(path, config.to_string()).map_err(told)
     }
 
     /// How to start `binary` as the stack's StreamHouse: with the compose file's variables, at
@@ -199,6 +232,14 @@ impl Stack {
         env.retain(|key, _| !key.ends_with("_FILE"));
         env.insert("STREAMHOUSE_ADMIN_TOKEN".into(), self.given["admin-token"].clone());
         env.insert("STREAMHOUSE_LOG_FORMAT".into(), "json".into());
+        if let Some(tested) = &self.tested {
+            let key = "STREAMHOUSE_S3_ENDPOINT";
+            env.insert(key.into(), format!("http://{}", tested.store.addr()));
+            let key = "OTEL_METRIC_EXPORT_INTERVAL";
+            let interval = env.get(key).and_then(|value| value.parse::<u32>().ok());
+            let interval = interval.ok_or_else(|| format!("docker-compose.yml lacks {key}"))?;
+            env.insert(key.into(), (interval / PACE).to_string());
+        }
         Ok(env)
     }
 
@@ -243,12 +284,26 @@ impl Stack {
 
     /// The webhook; `None` in a stack for a person.
     pub fn sink(&self) -> Option<&Sink> {
-        self.sink.as_ref()
+        self.tested.as_ref().map(|tested| &tested.sink)
+    }
+
+    /// What StreamHouse takes for the object store; `None` in a stack for a person.
+    pub fn store(&self) -> Option<&Flaky> {
+        self.tested.as_ref().map(|tested| &tested.store)
     }
 
     /// The file in which the S3 server writes a line for each request that it has seen.
     pub fn access_log(&self) -> PathBuf {
         self.folder.join("s3").join("access.log")
+    }
+}
+
+impl Tested {
+    fn listen(places: &Places) -> Result<Self, String> {
+        let sink = Sink::listen().map_err(|error| format!("webhook: {error}"))?;
+        let store = Flaky::before(places.of("s3", 7070));
+        let store = store.map_err(|error| format!("object store: {error}"))?;
+        Ok(Self { sink, store })
     }
 }
 

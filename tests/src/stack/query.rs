@@ -60,10 +60,16 @@ impl Prometheus {
         if data["resultType"] == "scalar" {
             return Ok(vec![Point { labels: BTreeMap::new(), value: number(&data["result"][1]) }]);
         }
-        let all = data["result"].as_array().into_iter().flatten();
-        Ok(all
-            .map(|one| Point { labels: labels(&one["metric"]), value: number(&one["value"][1]) })
-            .collect())
+        Ok(points(&data))
+    }
+
+    /// The value that each series of `promql` had at a Unix time.
+    ///
+    /// # Errors
+    /// As [`api`](Self::api).
+    pub fn query_at(&self, promql: &str, at: f64) -> Result<Vec<Point>, String> {
+        let data = self.api("query", &[("query", promql), ("time", &at.to_string())])?.data;
+        Ok(points(&data))
     }
 
     /// The values of each series of `promql` between two Unix times, `step` seconds apart.
@@ -224,6 +230,13 @@ fn array(value: Value) -> Vec<Value> {
         Value::Array(all) => all,
         _ => Vec::new(),
     }
+}
+
+/// The series of an instant query.
+fn points(data: &Value) -> Vec<Point> {
+    let all = data["result"].as_array().into_iter().flatten();
+    all.map(|one| Point { labels: labels(&one["metric"]), value: number(&one["value"][1]) })
+        .collect()
 }
 
 fn labels(metric: &Value) -> BTreeMap<String, String> {
