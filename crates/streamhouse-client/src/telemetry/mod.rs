@@ -78,8 +78,13 @@ impl Telemetry {
 
     /// Records nothing.
     pub fn off() -> Self {
-        let meter = Meter::new(Arc::new(Silent));
-        Self { instruments: Instruments::build(&meter), traces: Traces::off() }
+        Self { instruments: silent(), traces: Traces::off() }
+    }
+
+    /// Records spans with the global tracer provider, and no metrics: for a client inside a process
+    /// whose metrics are about something else.
+    pub fn spans_only() -> Self {
+        Self { instruments: silent(), traces: Traces::global() }
     }
 
     /// Lets `send`, `poll`, `process` and `commit` begin traces where the work at hand belongs to
@@ -96,6 +101,10 @@ impl Telemetry {
 struct Silent;
 
 impl opentelemetry::metrics::InstrumentProvider for Silent {}
+
+fn silent() -> Arc<Instruments> {
+    Instruments::build(&Meter::new(Arc::new(Silent)))
+}
 
 fn scope() -> InstrumentationScope {
     InstrumentationScope::builder("streamhouse-client")
