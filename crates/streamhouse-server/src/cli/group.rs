@@ -78,8 +78,8 @@ const GROUPS: &[Column] = &[
     ("LAG", |row| row["lag"].to_string()),
     ("LAG TIME", |row| seconds(&row["lag_seconds"])),
     ("RETENTION LEFT", |row| share(&row["retention_margin"])),
-    ("LAST COMMIT", |row| seconds(&row["commit_age_seconds"])),
-    ("UNCOMMITTED", |row| row["uncommitted_partitions"].to_string()),
+    ("LAST COMMIT", |row| ago(&row["commit_age_seconds"])),
+    ("UNCOMMITTED PARTITIONS", |row| row["uncommitted_partitions"].to_string()),
 ];
 
 const PARTITIONS: &[Column] = &[
@@ -94,7 +94,21 @@ const PARTITIONS: &[Column] = &[
 ];
 
 fn list(page: &Value, output: &mut Output) -> Result<(), Failure> {
-    table(GROUPS, rows(&page["groups"]), output)
+    table(GROUPS, rows(&page["groups"]), output)?;
+    warn(page, output)
+}
+
+/// Says so where the page cannot be relied upon; in JSON of a group it stands in the page itself.
+fn warn(page: &Value, output: &mut Output) -> Result<(), Failure> {
+    let warning = match (&page["computed_ms"], &page["complete"]) {
+        _ if output.is_json() => return Ok(()),
+        (Value::Null, _) => "Lag has not been computed yet: try again in a few seconds.",
+        (_, Value::Bool(false)) => {
+            "The metadata store could not be asked: lags are at least these."
+        }
+        _ => return Ok(()),
+    };
+    output.say(format!("\n{warning}"), Value::Null)
 }
 
 fn describe(page: &Value, output: &mut Output) -> Result<(), Failure> {
@@ -103,7 +117,8 @@ fn describe(page: &Value, output: &mut Output) -> Result<(), Failure> {
     }
     table(GROUPS, std::slice::from_ref(page), output)?;
     output.say("", Value::Null)?;
-    table(PARTITIONS, rows(&page["partitions"]), output)
+    table(PARTITIONS, rows(&page["partitions"]), output)?;
+    warn(page, output)
 }
 
 fn rows(list: &Value) -> &[Value] {
@@ -149,8 +164,22 @@ fn plain(name: &Value) -> String {
     text
 }
 
+/// A time as its two greatest units; below a minute in tenths of a second.
 fn seconds(value: &Value) -> String {
-    value.as_f64().map_or_else(|| "-".into(), |seconds| format!("{seconds:.1}s"))
+    let Some(seconds) = value.as_f64() else { return "-".into() };
+    if seconds < 59.95 {
+        return format!("{seconds:.1}s");
+    }
+    let whole = seconds.round() as u64;
+    match (whole / 86_400, whole / 3_600 % 24, whole / 60 % 60) {
+        (0, 0, minutes) => format!("{minutes}m{:02}s", whole % 60),
+        (0, hours, minutes) => format!("{hours}h{minutes:02}m"),
+        (days, hours, _) => format!("{days}d{hours:02}h"),
+    }
+}
+
+fn ago(value: &Value) -> String {
+    if value.is_null() { "never".into() } else { format!("{} ago", seconds(value)) }
 }
 
 fn share(value: &Value) -> String {
@@ -171,6 +200,23 @@ mod tests {
     #[test]
     fn what_is_not_known_is_a_hyphen() {
         assert_eq!((seconds(&Value::Null), share(&Value::Null)), ("-".into(), "-".into()));
-        assert_eq!((seconds(&json!(61.25)), share(&json!(0.125))), ("61.2s".into(), "12%".into()));
+        assert_eq!(ago(&Value::Null), "never");
+    }
+
+    #[test]
+    fn a_time_is_told_by_its_two_greatest_units() {
+        let told = [
+            (0.0, "0.0s"),
+            (59.9, "59.9s"),
+            (59.97, "1m00s"),
+            (61.25, "1m01s"),
+            (3_599.4, "59m59s"),
+            (3_600.0, "1h00m"),
+            (90_061.0, "1d01h"),
+        ];
+        for (value, text) in told {
+            assert_eq!(seconds(&json!(value)), text);
+        }
+        assert_eq!((ago(&json!(1.25)), share(&json!(0.125))), ("1.2s ago".into(), "12%".into()));
     }
 }
