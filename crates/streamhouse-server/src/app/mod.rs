@@ -18,7 +18,7 @@ use crate::health;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
-use streamhouse_kafka::{Broker, BrokerConfig, GroupConfig, KafkaError};
+use streamhouse_kafka::{Broker, BrokerConfig, GroupConfig, KafkaError, Lags};
 use streamhouse_metadata::{MetadataStore, Metered, SqliteStore};
 use streamhouse_observability::Observability;
 use streamhouse_observability::health::Health;
@@ -47,6 +47,7 @@ pub struct App {
     writer: WriterPool,
     metadata: SqliteStore,
     admin: AdminServer,
+    lags: Lags,
     shutdown_timeout: Duration,
     /// Ends what watches, when the app goes.
     _watchers: DropGuard,
@@ -125,8 +126,9 @@ impl App {
         let collector = Background::start(&watchers, collector.run());
         let checks = health::checks(metadata, objects, cache, writer.clone());
         let health = Health::start(observability.declare(), &instruments.service, checks);
+        let shown = lags.clone();
         let admin =
-            AdminServer::start(admin_listener, &observability, &health, lags, &config.admin)?;
+            AdminServer::start(admin_listener, &observability, &health, shown, &config.admin)?;
 
         let kafka_stop = CancellationToken::new();
         let kafka_listener = into_tokio(kafka_listener)?;
@@ -146,6 +148,7 @@ impl App {
             writer,
             metadata: sqlite,
             admin,
+            lags,
             shutdown_timeout: config.place.shutdown_timeout,
             _watchers: watchers.drop_guard(),
         })
@@ -159,6 +162,11 @@ impl App {
     /// Where metrics and health are.
     pub fn admin_addr(&self) -> SocketAddr {
         self.admin.addr()
+    }
+
+    /// How far consumer groups are behind, as last computed.
+    pub fn lags(&self) -> Lags {
+        self.lags.clone()
     }
 
     /// The process' telemetry.

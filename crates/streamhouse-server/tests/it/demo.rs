@@ -1,4 +1,4 @@
-use crate::harness::{Server, get, streamhouse, total};
+use crate::harness::{Server, eventually, get, streamhouse, total};
 use std::process::Stdio;
 
 fn demo(arguments: &[&str], temporary: &std::path::Path) -> std::process::Command {
@@ -24,7 +24,7 @@ fn the_demo_moves_numbers_and_ends_by_itself() {
         "streamhouse_topics_total",
         "streamhouse_connections_active",
     ];
-    crate::harness::eventually("every number has moved", || {
+    eventually("every number has moved", || {
         let (_, metrics) = get(&admin, "/metrics", "").ok()?;
         moved.iter().all(|name| total(&metrics, name) > 0.0).then_some(())
     });
@@ -58,4 +58,57 @@ fn the_demo_tells_where_to_look_and_counts() {
     assert!(lines[0]["admin_addr"].as_str().unwrap().starts_with("127.0.0.1:"));
     let counts: Vec<_> = lines[1..].iter().map(|l| l["produced"].as_u64().unwrap()).collect();
     assert!(counts.is_sorted() && counts.last() > Some(&0), "{counts:?}");
+}
+
+#[test]
+fn the_slow_groups_lag_grows_beyond_the_fast_groups_and_falls_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let temporary = folder.path().to_owned();
+    let told = tempfile::NamedTempFile::new().unwrap();
+    let mut command = demo(&["--cycle", "12s", "--output", "json"], &temporary);
+    command.stdout(told.reopen().unwrap());
+    let mut server = Server::spawn(command, folder);
+    let admin = server.admin.clone();
+    let metrics = || get(&admin, "/metrics", "").ok().map(|(_, metrics)| metrics);
+    let lag = |metrics: &str, group: &str| of_group(metrics, "streamhouse_consumer_lag", group);
+    let behind = eventually("the slow group is far behind and the fast one is not", || {
+        let metrics = metrics()?;
+        let (fast, slow) = (lag(&metrics, "demo-fast")?, lag(&metrics, "demo-slow")?);
+        let late = of_group(&metrics, "streamhouse_consumer_lag_time_seconds", "demo-slow")?;
+        (slow > 1_000.0 && slow > 2.0 * fast && late > 1.0).then_some(slow)
+    });
+    eventually("the slow group has caught up", || {
+        let now = lag(&metrics()?, "demo-slow")?;
+        (now < behind / 4.0).then_some(())
+    });
+    eventually("a member of the fast group has left it and joined it again", || {
+        let metrics = metrics()?;
+        let rebalances = |reason: &str| {
+            let labels = format!("group=\"demo-fast\",reason=\"{reason}\"");
+            of(&metrics, "streamhouse_consumer_rebalances_total", &labels)
+        };
+        (rebalances("leave")? >= 1.0 && rebalances("join")? >= 2.0).then_some(())
+    });
+    server.signal(2);
+    let status = server.wait();
+    assert!(status.success(), "{status}: {}", server.log());
+    let told = std::fs::read_to_string(told.path()).unwrap();
+    let last: serde_json::Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
+    for group in ["demo-fast", "demo-slow"] {
+        let lag = &last["groups"][group];
+        assert!(lag["lag"].is_u64() && lag["lag_seconds"].is_f64(), "{group}: {last}");
+    }
+}
+
+/// The sum of a metric's series of a group, if there are any.
+fn of_group(metrics: &str, name: &str, group: &str) -> Option<f64> {
+    of(metrics, name, &format!("group=\"{group}\""))
+}
+
+/// The sum of a metric's series with `labels`, if there are any.
+fn of(metrics: &str, name: &str, labels: &str) -> Option<f64> {
+    let prefix = format!("{name}{{");
+    let ours = |line: &&str| line.starts_with(&prefix) && line.contains(labels);
+    let lines: Vec<&str> = metrics.lines().filter(ours).collect();
+    (!lines.is_empty()).then(|| total(&lines.join("\n"), name))
 }

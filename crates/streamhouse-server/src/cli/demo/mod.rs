@@ -1,6 +1,7 @@
 //! `streamhouse demo`: a server with a workload, so that every signal moves.
 
 mod faults;
+mod groups;
 mod summary;
 mod workload;
 
@@ -26,7 +27,11 @@ use workload::Tally;
 const EXAMPLE: &str = "Example:
   streamhouse demo --duration 1m";
 
-/// Starts a server with a workload: producers, consumers, a few mistakes and injected faults
+/// Starts a server with a workload: producers, two consumer groups, a few mistakes and injected
+/// faults
+///
+/// The group demo-fast keeps up, and loses a member and gets it back; demo-slow falls behind and
+/// catches up.
 ///
 /// Records are kept in a temporary folder unless --data-dir names another. When a default port is
 /// taken, a free one is used and announced.
@@ -36,6 +41,9 @@ pub(super) struct Demo {
     /// Ends by itself after this time, such as 30s or 5m
     #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
     duration: Option<Duration>,
+    /// Time in which the slow group falls behind and catches up once
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = positive_duration)]
+    cycle: Duration,
     #[command(flatten)]
     server: ServerFlags,
     #[command(flatten)]
@@ -77,11 +85,13 @@ impl Demo {
         let tally = Arc::new(Tally::default());
         let stop = CancellationToken::new();
         let (kafka, admin) = (app.kafka_addr(), app.admin_addr());
-        let summary = Summary { kafka, admin, tally: &tally, injected: &injected, redraw };
+        let lags = app.lags();
+        let summary = Summary { kafka, admin, tally: &tally, injected: &injected, lags, redraw };
         let played = async {
             summary.open(output)?;
+            let brokers = kafka.to_string();
             let mut tasks =
-                workload::start(&kafka.to_string(), tally.clone(), stop.clone()).await?;
+                workload::start(&brokers, self.cycle, tally.clone(), stop.clone()).await?;
             let shown = self.show(&summary, stop_requested, output).await;
             stop.cancel();
             // A client that is stuck must not hold up the end.
@@ -128,28 +138,40 @@ impl Demo {
 
 /// Fits what nobody has set to a demo.
 fn suit(loaded: &mut Loaded, folder: &Path, terminal: bool) {
-    let unset = |key: &str| loaded.origin(key) == Some(&Origin::Default);
-    let (data_dir, kafka, admin) = (unset("data_dir"), unset("kafka.addr"), unset("admin.addr"));
-    let (create, level) = (unset("kafka.auto_create_topics"), unset("log.level"));
-    let cache = unset("cache.size");
+    let before = loaded.clone();
+    let unset = |key: &str| before.origin(key) == Some(&Origin::Default);
     let config = &mut loaded.config;
-    if data_dir {
+    if unset("data_dir") {
         config.place.data_dir = folder.join("data");
     }
-    if kafka {
+    if unset("kafka.addr") {
         config.kafka.addr = free(config.kafka.addr);
     }
-    if admin {
+    if unset("admin.addr") {
         config.admin.addr = free(config.admin.addr);
     }
-    if create {
+    if unset("kafka.auto_create_topics") {
         config.kafka.auto_create_topics = false;
     }
-    if cache {
-        // So small that the slow consumer reads from the object store.
+    if unset("cache.size") {
+        // So small that the slow group reads from the object store.
         config.cache.size = Bytes(256 << 10);
     }
-    if level && terminal {
+    if unset("lag.interval") {
+        // As often as the summary tells it.
+        config.lag.interval = Duration::from_secs(1);
+    }
+    if unset("retention.interval") {
+        config.retention.interval = Duration::from_secs(5);
+    }
+    if unset("garbage.grace") {
+        // Objects go while a person watches.
+        config.garbage.grace = Duration::from_secs(30);
+    }
+    if unset("garbage.interval") {
+        config.garbage.interval = Duration::from_secs(5);
+    }
+    if unset("log.level") && terminal {
         // The summary tells what the lines would.
         config.log.level = "error".into();
     }

@@ -1,11 +1,13 @@
 //! The demo's live summary.
 
+use super::groups::{FAST, SLOW};
 use super::workload::Tally;
 use crate::cli::output::{Failure, Output};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use streamhouse_kafka::{LagView, Lags};
 
 /// What the summary is about.
 #[derive(Debug)]
@@ -14,6 +16,7 @@ pub(super) struct Summary<'a> {
     pub(super) admin: SocketAddr,
     pub(super) tally: &'a Tally,
     pub(super) injected: &'a AtomicU64,
+    pub(super) lags: Lags,
     /// Whether the last line may be written over.
     pub(super) redraw: bool,
 }
@@ -33,12 +36,13 @@ impl Summary<'_> {
         let (kafka, admin) = (self.kafka, self.admin);
         let text = format!(
             "StreamHouse demo. Records go in and out, and one object-store call in forty fails on \
-             purpose.\n\n  \
+             purpose.\nThe group {FAST} keeps up; {SLOW} falls behind and catches up again.\n\n  \
              Kafka     {kafka}\n  \
              metrics   http://{admin}/metrics\n  \
              health    http://{admin}/health/ready\n  \
              overview  http://{admin}/\n\n\
-             Try: streamhouse consume orders --brokers {kafka} --from latest --follow\n\
+             Try: streamhouse group describe {SLOW} --admin {admin}\n     \
+             streamhouse consume orders --brokers {kafka} --from latest --follow\n\
              Ctrl-C ends it.\n"
         );
         output.say(text, json!({"kafka_addr": kafka, "admin_addr": admin}))?;
@@ -66,14 +70,18 @@ impl Summary<'_> {
         ];
         let injected = self.injected.load(Ordering::Relaxed);
         let failed = self.tally.failed.load(Ordering::Relaxed);
+        let view = self.lags.view();
         let line = format!(
-            "{} records | {produced}/s in, {consumed}/s out, {slowly}/s slowly out | \
-             {injected} faults injected | {failed} mistakes and failed calls",
+            "{} records, {produced}/s | fast {consumed}/s, {} | slow {slowly}/s, {} | \
+             {injected} faults, {failed} mistakes and failed calls",
             now.produced,
+            lag(&view, FAST),
+            lag(&view, SLOW),
         );
         if self.redraw && !output.is_json() {
-            // Back to the line's start, then the line, then nothing of the older one.
-            output.bytes(format!("\r{line}\x1b[K").as_bytes())?;
+            // Back to the line's start, then as much of the line as fits into one, then nothing of
+            // the older one.
+            output.bytes(format!("\r\x1b[?7l{line}\x1b[K\x1b[?7h").as_bytes())?;
         } else {
             output.say(
                 line,
@@ -83,6 +91,7 @@ impl Summary<'_> {
                     "consumed_slowly": now.slowly,
                     "faults_injected": injected,
                     "failed": failed,
+                    "groups": { FAST: lag_json(&view, FAST), SLOW: lag_json(&view, SLOW) },
                 }),
             )?;
         }
@@ -97,6 +106,23 @@ impl Summary<'_> {
         }
         output.flush()
     }
+}
+
+/// How far `group` is behind, for people.
+fn lag(view: &LagView, group: &str) -> String {
+    match view.group(group) {
+        Some(group) => format!("lag {} ({:.1} s)", group.lag, group.seconds),
+        // Nobody has joined it yet.
+        None => "lag unknown".into(),
+    }
+}
+
+/// How far `group` is behind; null until somebody has joined it.
+fn lag_json(view: &LagView, group: &str) -> Value {
+    view.group(group).map_or(
+        Value::Null,
+        |group| json!({ "lag": group.lag, "lag_seconds": group.seconds, "members": group.members }),
+    )
 }
 
 fn rate(count: u64, elapsed: Duration) -> u64 {

@@ -1,5 +1,8 @@
-//! The demo's workload: producers, consumers and a few mistakes, all through the Kafka port.
+//! The demo's workload: producers, groups and a few mistakes, all through the Kafka port.
 
+use super::groups;
+use opentelemetry::Context;
+use opentelemetry::context::FutureExt as _;
 use rand::seq::IndexedRandom as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,9 +19,9 @@ use tokio_util::sync::CancellationToken;
 pub(super) struct Tally {
     /// Records acknowledged (with acks=0: sent).
     pub(super) produced: AtomicU64,
-    /// Records read by the quick consumer.
+    /// Records that the fast group has processed.
     pub(super) consumed: AtomicU64,
-    /// Records read by the slow consumer.
+    /// Records that the slow group has processed.
     pub(super) consumed_slowly: AtomicU64,
     /// Calls of clients that failed.
     pub(super) failed: AtomicU64,
@@ -32,7 +35,12 @@ struct Stream {
     records_per_tick: u32,
 }
 
-const TICK: Duration = Duration::from_millis(100);
+/// The workload's beat.
+pub(super) const TICK: Duration = Duration::from_millis(100);
+
+/// How long the demo's topics keep records: so short that a person sees them go, and so long that
+/// the slow group loses none. All have it, because an object goes with the last of its records.
+const RETENTION: (&str, &str) = ("retention.ms", "120000");
 
 const STREAMS: [Stream; 4] = [
     Stream {
@@ -65,22 +73,27 @@ const STREAMS: [Stream; 4] = [
     },
 ];
 
-/// Creates the topics and starts everything; it ends when `stop` is cancelled.
+/// Creates the topics and starts everything; it ends when `stop` is cancelled. `cycle` is what
+/// [`groups::start`] says.
 pub(super) async fn start(
     brokers: &str,
+    cycle: Duration,
     tally: Arc<Tally>,
     stop: CancellationToken,
 ) -> Result<JoinSet<()>, ClientError> {
     // The process' own metrics are those of the server.
-    let connection = Connection::to(brokers).recorded_by(&Telemetry::off());
+    let telemetry = Telemetry::spans_only();
+    let connection = Connection::to(brokers).recorded_by(&telemetry);
+    let traced = connection.clone().recorded_by(&telemetry.with_roots());
     let admin = Admin::new(&connection.clone().named("demo-admin"))?;
     let mut tasks = JoinSet::new();
+    let settings = [(RETENTION.0.to_owned(), RETENTION.1.to_owned())];
     for stream in &STREAMS {
-        match admin.create_topic(stream.topic, stream.partitions).await {
+        match admin.create_topic_with(stream.topic, stream.partitions, &settings).await {
             Ok(()) | Err(ClientError::AlreadyExists(_)) => {}
             Err(error) => return Err(error),
         }
-        let named = connection.clone().named(format!("demo-{}", stream.topic));
+        let named = traced.clone().named(format!("demo-{}", stream.topic));
         let options = ProducerOptions {
             compression: stream.compression,
             ..ProducerOptions::with_acks(stream.acks)
@@ -88,10 +101,7 @@ pub(super) async fn start(
         let work = produce(Producer::new(&named, options)?, stream, tally.clone());
         spawn(&mut tasks, &stop, work);
     }
-    let quick = connection.clone().named("demo-quick");
-    spawn(&mut tasks, &stop, consume(quick, "orders", Duration::ZERO, tally.clone()));
-    let slow = connection.clone().named("demo-slow");
-    spawn(&mut tasks, &stop, consume(slow, "clicks", Duration::from_millis(20), tally.clone()));
+    groups::start(&mut tasks, &connection, cycle, &tally, &stop);
     spawn(&mut tasks, &stop, err(connection.named("demo-mistaken"), admin, tally));
     Ok(tasks)
 }
@@ -110,15 +120,15 @@ fn spawn(
 async fn produce(producer: Producer, stream: &'static Stream, tally: Arc<Tally>) {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let untraced = Context::new().with_telemetry_suppressed();
     loop {
         ticks.tick().await;
         let mut waiting = Vec::new();
         for number in 0..stream.records_per_tick {
-            let mut record = record(stream.topic);
-            if number == 0 {
-                record.headers.push(traceparent());
-            }
-            match producer.enqueue(&record).await {
+            // One record of each tick begins a trace, which its consumer goes on with.
+            let context = if number == 0 { Context::new() } else { untraced.clone() };
+            let record = record(stream.topic);
+            match producer.enqueue(&record).with_context(context).await {
                 Ok(delivering) => waiting.push(delivering),
                 Err(_) => count(&tally.failed),
             }
@@ -149,35 +159,6 @@ fn record(topic: &str) -> Record {
     }
 }
 
-/// The trace context of an application that is traced itself, as the W3C writes it.
-fn traceparent() -> Header {
-    let (trace, span) = (rand::random::<u128>() | 1, rand::random::<u64>() | 1);
-    let value = format!("00-{trace:032x}-{span:016x}-01");
-    Header { key: "traceparent".into(), value: Some(value.into_bytes()) }
-}
-
-async fn consume(connection: Connection, topic: &str, pause: Duration, tally: Arc<Tally>) {
-    loop {
-        let consumer = match Consumer::new(&connection, topic, &[], Start::Earliest).await {
-            Ok(consumer) => consumer,
-            Err(_) => {
-                count(&tally.failed);
-                tokio::time::sleep(TICK).await;
-                continue;
-            }
-        };
-        while let Ok(_record) = consumer.next().await {
-            if pause.is_zero() {
-                count(&tally.consumed);
-            } else {
-                count(&tally.consumed_slowly);
-                tokio::time::sleep(pause).await;
-            }
-        }
-        count(&tally.failed);
-    }
-}
-
 /// Makes the mistakes that applications make, so that error metrics move too.
 async fn err(connection: Connection, admin: Admin, tally: Arc<Tally>) {
     let mut ticks = tokio::time::interval(Duration::from_secs(3));
@@ -198,6 +179,7 @@ async fn err(connection: Connection, admin: Admin, tally: Arc<Tally>) {
     }
 }
 
-fn count(counter: &AtomicU64) {
+/// Adds one.
+pub(super) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
