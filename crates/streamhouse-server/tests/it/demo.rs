@@ -1,5 +1,6 @@
 use crate::harness::{Server, eventually, get, streamhouse, total};
 use std::process::Stdio;
+use streamhouse_observability::testing::otlp::{OtlpReceiver, Received};
 
 fn demo(arguments: &[&str], temporary: &std::path::Path) -> std::process::Command {
     let mut command = streamhouse(temporary, &["demo", "--log-format", "json"]);
@@ -98,6 +99,37 @@ fn the_slow_groups_lag_grows_beyond_the_fast_groups_and_falls_again() {
         let lag = &last["groups"][group];
         assert!(lag["lag"].is_u64() && lag["lag_seconds"].is_f64(), "{group}: {last}");
     }
+}
+
+#[test]
+fn a_records_way_through_the_demo_is_one_trace() {
+    let receiver = OtlpReceiver::start();
+    let folder = tempfile::tempdir().unwrap();
+    let temporary = folder.path().to_owned();
+    let mut command = demo(&[], &temporary);
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.endpoint());
+    let mut server = Server::spawn(command, folder);
+    for topic in ["orders", "payments", "audit", "clicks"] {
+        receiver.wait_for(topic, |received| is_traced(received, topic));
+    }
+    server.signal(2);
+    let status = server.wait();
+    assert!(status.success(), "{status}: {}", server.log());
+}
+
+/// Whether a record of `topic` was sent, written and processed in one trace.
+fn is_traced(received: &Received, topic: &str) -> bool {
+    let below = |parent: &[u8], name: &str| {
+        let name = name.to_owned();
+        let mut spans = received.spans();
+        spans.find(|span| span.parent_span_id == parent && span.name == name)
+    };
+    let (send, process) = (format!("send {topic}"), format!("process {topic}"));
+    received.spans().filter(|span| span.name == send).any(|send| {
+        let request = below(&send.span_id, "produce_request");
+        let written = request.and_then(|request| below(&request.span_id, "partition_write"));
+        written.is_some() && below(&send.span_id, &process).is_some()
+    })
 }
 
 /// The sum of a metric's series of a group, if there are any.
