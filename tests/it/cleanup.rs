@@ -34,7 +34,16 @@ fn name(topic: &str) -> TopicName {
 
 /// Deletes all records of partition 0.
 pub fn delete_records(addr: SocketAddr, topic: &str) -> std::io::Result<DeleteRecordsResponse> {
-    let partition = DeleteRecordsPartition::default().with_offset(-1);
+    delete_records_before(addr, topic, -1)
+}
+
+/// Deletes the records of a topic's first partition before `offset`; −1 is its end.
+pub fn delete_records_before(
+    addr: SocketAddr,
+    topic: &str,
+    offset: i64,
+) -> std::io::Result<DeleteRecordsResponse> {
+    let partition = DeleteRecordsPartition::default().with_offset(offset);
     let topic =
         DeleteRecordsTopic::default().with_name(name(topic)).with_partitions(vec![partition]);
     let request = DeleteRecordsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
