@@ -19,27 +19,29 @@ use streamhouse_kafka::BrokerConfig;
 use tracing::field::{Field, Visit};
 use tracing::span;
 
-const TOPIC: &str = "orders";
-const GROUP: &str = "billing";
-const PARTITIONS: i32 = 6;
+pub const TOPIC: &str = "orders";
+pub const GROUP: &str = "billing";
+pub const PARTITIONS: i32 = 6;
 const REBALANCES: &str = "streamhouse.consumer.rebalances";
+/// How long consumers come and go.
+const CHURN: Duration = Duration::from_secs(60);
 
-fn config() -> BrokerConfig {
+pub fn config() -> BrokerConfig {
     BrokerConfig { default_partitions: PARTITIONS, ..BrokerConfig::default() }
 }
 
 /// What a group of consumers has seen, all of it together.
 #[derive(Default)]
-struct Seen {
+pub struct Seen {
     offsets: Mutex<BTreeMap<i32, BTreeSet<i64>>>,
 }
 
 impl Seen {
-    fn note(&self, partition: i32, offset: i64) {
+    pub fn note(&self, partition: i32, offset: i64) {
         self.offsets.lock().unwrap().entry(partition).or_default().insert(offset);
     }
 
-    fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.offsets.lock().unwrap().values().map(BTreeSet::len).sum()
     }
 }
@@ -120,6 +122,23 @@ impl Consumer {
     }
 }
 
+/// Lives once: it goes in good order, or it is killed, with no commit and no word to the group. Of
+/// that a static member is capable, whose end does not leave the group; under a name of its own for
+/// each life nobody takes its place, and it must be missed. What it has read last is lost with it, so
+/// that others must read it again.
+fn live(bootstrap: &str, seen: &Seen, time: Duration, killed: Option<&str>) {
+    let Some(name) = killed else {
+        return Consumer::start(bootstrap, &[]).consume(seen, time);
+    };
+    let settings = [("group.instance.id", name), ("session.timeout.ms", "1500")];
+    let consumer = Consumer::start(bootstrap, &settings);
+    consumer.consume(seen, time);
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(200) {
+        drop(consumer.inner.poll(Duration::from_millis(20)));
+    }
+}
+
 /// Numbers that look random, the same in every run.
 struct Dice(u64);
 
@@ -131,7 +150,7 @@ impl Dice {
     }
 }
 
-async fn send(producer: &FutureProducer, count: usize) {
+pub async fn send(producer: &FutureProducer, count: usize) {
     let mut sent = Vec::new();
     for n in 0..count {
         let partition = (n % PARTITIONS as usize) as i32;
@@ -143,7 +162,7 @@ async fn send(producer: &FutureProducer, count: usize) {
     }
 }
 
-fn producer(bootstrap: &str) -> FutureProducer {
+pub fn producer(bootstrap: &str) -> FutureProducer {
     ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
         .set("broker.address.family", "v4")
@@ -230,15 +249,22 @@ async fn churn(ledger: Arc<AtomicUsize>) {
     let mut wire = server.wire().await;
     wire.topic(TOPIC).await;
     let (seen, stop) = (Arc::new(Seen::default()), Arc::new(AtomicBool::new(false)));
+    let killed = Arc::new(AtomicUsize::new(0));
     let consumers: Vec<_> = (0..5u64)
         .map(|n| {
             let (bootstrap, seen, stop) = (server.bootstrap(), seen.clone(), stop.clone());
+            let kills = killed.clone();
             std::thread::spawn(move || {
                 let mut dice = Dice(n * 7919 + 1);
-                while !stop.load(Ordering::SeqCst) {
-                    let consumer = Consumer::start(&bootstrap, &[]);
-                    consumer.consume(&seen, Duration::from_millis(1_500 + dice.roll(2_500)));
-                    drop(consumer);
+                for life in 0.. {
+                    if stop.load(Ordering::SeqCst) {
+                        break;
+                    }
+                    let time = Duration::from_millis(1_500 + dice.roll(2_500));
+                    // One of the five at a time.
+                    let killed = ((n + life) % 5 == 0).then(|| format!("consumer-{n}-{life}"));
+                    live(&bootstrap, &seen, time, killed.as_deref());
+                    kills.fetch_add(usize::from(killed.is_some()), Ordering::SeqCst);
                     std::thread::sleep(Duration::from_millis(dice.roll(400)));
                 }
             })
@@ -247,7 +273,7 @@ async fn churn(ledger: Arc<AtomicUsize>) {
     let producer = producer(&server.bootstrap());
     let (began, mut sent) = (Instant::now(), 0);
     let mut before = BTreeMap::new();
-    while began.elapsed() < Duration::from_secs(15) {
+    while began.elapsed() < CHURN {
         send(&producer, 30).await;
         sent += 30;
         if sent % 900 == 0 {
@@ -267,11 +293,13 @@ async fn churn(ledger: Arc<AtomicUsize>) {
     drain(&server, &seen, sent).await;
     let at_most: i64 = committed(&mut wire).await.values().sum();
     assert!(at_most <= i64::try_from(sent).unwrap());
-    // Everybody has left: what is counted does not change any more.
+    // Everybody has left or was missed: what is counted does not change any more.
     server.gauge_of("streamhouse.group.members", &[("group", GROUP)], 0.0).await;
     let counted = server.count(REBALANCES, &[("group", GROUP)]);
     assert_eq!(counted, ledger.load(Ordering::SeqCst) as u64);
     assert!(counted >= 5, "{counted} rebalances");
+    let killed = killed.load(Ordering::SeqCst);
+    assert!(killed >= 5, "only {killed} were killed");
 }
 
 /// One more consumer takes what is left.

@@ -16,6 +16,7 @@ mod outages;
 mod patience;
 mod retention;
 mod server;
+mod strategies;
 mod topics;
 mod tracing;
 mod versions;
