@@ -132,6 +132,10 @@ pub struct GroupConfig {
     pub memory: usize,
     /// The most groups that an agent coordinates. Default 10,000.
     pub max_groups: usize,
+    /// How long one call of the metadata store may take. Then its outcome is in doubt, and the
+    /// groups concerned are given up: taken again with a fresh epoch, by which the store refuses
+    /// what the call may still write. Default 15 s.
+    pub store_timeout: Duration,
 }
 
 impl Default for GroupConfig {
@@ -146,6 +150,7 @@ impl Default for GroupConfig {
             max_group_bytes: 16 << 20,
             memory: 256 << 20,
             max_groups: 10_000,
+            store_timeout: Duration::from_secs(15),
         }
     }
 }

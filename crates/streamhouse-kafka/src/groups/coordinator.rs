@@ -12,7 +12,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use streamhouse_metadata::{CommittedOffset, MetadataStore, OffsetCommit, TopicId, TopicPartition};
+use streamhouse_metadata::{
+    CommittedOffset, MetadataError, MetadataStore, OffsetCommit, TopicId, TopicPartition,
+};
 use streamhouse_observability::instruments::GroupMetrics;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -123,6 +125,14 @@ impl Groups {
 
     pub(super) fn store(&self) -> &dyn MetadataStore {
         &*self.0.store
+    }
+
+    /// A call of the store that may hang for ever, within its bound; `None` when that is over.
+    pub(super) async fn within_bound<T>(
+        &self,
+        call: impl Future<Output = Result<T, MetadataError>>,
+    ) -> Option<Result<T, MetadataError>> {
+        tokio::time::timeout(self.0.config.store_timeout, call).await.ok()
     }
 
     pub(super) fn hall(&self) -> &Hall {

@@ -2,7 +2,8 @@
 //!
 //! One task writes; whoever waits for it may be gone meanwhile. Commits that wait are stored
 //! together. An outcome that is not known is cleared up by writing the same again: both offsets and
-//! generations may be stored twice.
+//! generations may be stored twice. A call that does not end is not repeated, because it may still
+//! write after what comes later: its groups are given up, and what it writes is refused by epoch.
 
 use super::coordinator::Groups;
 use super::seat::{Seat, weight};
@@ -112,11 +113,14 @@ impl Waiting {
 
 /// Does something until its outcome is known, or nothing more can be hoped for.
 async fn insist<T, F: Future<Output = Result<T, MetadataError>>>(
+    groups: &Groups,
     mut attempt: impl FnMut() -> F,
 ) -> Result<T, MetadataError> {
     let mut attempts = 0;
     loop {
-        let outcome = attempt().await;
+        let Some(outcome) = groups.within_bound(attempt()).await else {
+            return Err(MetadataError::InDoubt("the store did not answer in time".into()));
+        };
         attempts += 1;
         match outcome {
             Err(MetadataError::Unavailable(_) | MetadataError::InDoubt(_))
@@ -135,8 +139,8 @@ async fn begin(
     members: usize,
 ) {
     let (store, name, epoch) = (groups.store(), &seat.name, seat.epoch);
-    let stored =
-        insist(|| store.begin_generation(name, epoch, generation, protocol_type, members)).await;
+    let begin = || store.begin_generation(name, epoch, generation, protocol_type, members);
+    let stored = insist(groups, begin).await;
     match stored {
         Ok(true) => seat.stored(groups.hall(), generation),
         Ok(false) => groups.lose(seat, Code::NotCoordinator),
@@ -149,7 +153,7 @@ async fn begin(
 
 async fn commit(groups: &Groups, waiting: Waiting) {
     let Waiting { commits, askers, .. } = waiting;
-    let outcomes = insist(|| groups.store().commit_offsets(&commits)).await;
+    let outcomes = insist(groups, || groups.store().commit_offsets(&commits)).await;
     let outcomes = match outcomes {
         Ok(outcomes) => outcomes,
         Err(error) => {
@@ -207,7 +211,7 @@ fn committed(
 }
 
 async fn delete(groups: &Groups, seat: &Arc<Seat>, answer: oneshot::Sender<Option<Code>>) {
-    let deleted = insist(|| groups.store().delete_group(&seat.name, seat.epoch)).await;
+    let deleted = insist(groups, || groups.store().delete_group(&seat.name, seat.epoch)).await;
     let code = match deleted {
         Ok(true) => {
             tracing::info!(group = &*seat.name, "group deleted");
@@ -220,7 +224,11 @@ async fn delete(groups: &Groups, seat: &Arc<Seat>, answer: oneshot::Sender<Optio
         }
         Err(error) => {
             tracing::warn!(group = &*seat.name, %error, "a group was not deleted");
-            seat.keep();
+            match error {
+                // It may be gone, now or later.
+                MetadataError::InDoubt(_) => groups.lose(seat, Code::NotCoordinator),
+                _ => seat.keep(),
+            }
             Some(of_failure(&error))
         }
     };

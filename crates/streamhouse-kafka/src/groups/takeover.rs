@@ -128,11 +128,20 @@ impl Groups {
         Arc::new(Seat::new(stored, self.0.limits.clone(), facts, cells))
     }
 
+    /// A call of the store that can be repeated whatever has become of it.
+    async fn answered<T>(
+        &self,
+        call: impl Future<Output = Result<T, MetadataError>>,
+    ) -> Result<T, MetadataError> {
+        let late = || MetadataError::InDoubt("the store did not answer in time".into());
+        self.within_bound(call).await.unwrap_or_else(|| Err(late()))
+    }
+
     /// Takes groups for which the slots are prepared.
     async fn take(&self, names: &[Arc<str>], create: bool) -> Result<(), MetadataError> {
         let taken = async {
-            let groups = self.store().take_groups(names, create).await?;
-            Ok((groups, self.store().offsets(names).await?))
+            let groups = self.answered(self.store().take_groups(names, create)).await?;
+            Ok((groups, self.answered(self.store().offsets(names)).await?))
         };
         let (groups, offsets) = match taken.await {
             Ok(taken) => taken,
@@ -166,7 +175,7 @@ impl Groups {
     async fn load(&self) -> Result<(), MetadataError> {
         let version = self.place().version;
         let before = self.seats();
-        let stored = self.store().groups().await?;
+        let stored = self.answered(self.store().groups()).await?;
         let names: BTreeSet<_> = stored.into_iter().map(|group| group.name).collect();
         for seat in before.iter().filter(|seat| !names.contains(&seat.name)) {
             self.forget(seat);
@@ -232,7 +241,7 @@ pub(super) async fn expire(groups: Groups) {
             let _ = groups.delete(&seat.name).await; // somebody came, or the store fails
         }
         loop {
-            match groups.store().expire_groups(idle).await {
+            match groups.answered(groups.store().expire_groups(idle)).await {
                 Ok(names) if names.is_empty() => break,
                 Ok(names) => {
                     tracing::info!(groups = names.len(), "groups deleted that were long idle");

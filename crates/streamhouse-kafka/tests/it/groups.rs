@@ -7,7 +7,7 @@ use crate::server::{PATIENCE, Server, eventually};
 use crate::versions::fetch;
 use kafka_protocol::error::ResponseError as Code;
 use kafka_protocol::messages::{
-    DeleteGroupsRequest, FetchRequest, JoinGroupRequest, OffsetCommitRequest,
+    DeleteGroupsRequest, FetchRequest, JoinGroupRequest, ListGroupsRequest, OffsetCommitRequest,
 };
 use std::time::{Duration, Instant};
 use streamhouse_kafka::{BrokerConfig, GroupConfig};
@@ -330,6 +330,28 @@ async fn an_answer_about_groups_is_no_larger_than_it_may_be() {
         let code = answer.groups.last().map_or(answer.error_code, |group| group.error_code);
         assert_eq!(code, Code::MessageTooLarge.code(), "version {version}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_of_groups_is_no_larger_than_an_answer_may_be() {
+    let groups = GroupConfig { max_group_bytes: 70_000, ..eager().groups };
+    let config = BrokerConfig { groups, max_fetch_bytes: 70_000, ..eager() };
+    let server = Server::with(config).await;
+    let mut wire = server.wire().await;
+    wire.topic("here").await;
+    let request = ListGroupsRequest::default();
+    for (groups, code) in [(200, 0), (300, Code::MessageTooLarge.code())] {
+        for n in groups - 200..groups {
+            let name = format!("{n:0>200}");
+            assert_eq!(codes(&wire.ask(&commit(&name, "", -1, &[(0, 1)]), 8).await), [0]);
+        }
+        let answer = wire.ask(&request, 4).await;
+        let listed = if code == 0 { groups } else { 0 };
+        assert_eq!((answer.error_code, answer.groups.len()), (code, listed));
+    }
+    // Those of one state are few.
+    let stable = ListGroupsRequest::default().with_states_filter(vec![text("Stable")]);
+    assert_eq!(wire.ask(&stable, 4).await.error_code, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,11 +4,12 @@ use crate::group_wire::{Member, eager, join, offsets_in, offsets_of};
 use crate::server::{PATIENCE, Server};
 use async_trait::async_trait;
 use kafka_protocol::error::ResponseError as Code;
+use kafka_protocol::messages::JoinGroupRequest;
 use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
-use streamhouse_kafka::BrokerConfig;
+use std::time::{Duration, Instant};
+use streamhouse_kafka::{BrokerConfig, GroupConfig};
 use streamhouse_metadata::{
     Agent, BatchOutcome, CommittedOffset, IndexRow, Locate, Located, MetadataError, MetadataStore,
     OffsetCommit, OffsetCommitOutcome, Position, ProducerIdentity, Retention, RetentionChange,
@@ -27,6 +28,8 @@ enum Trouble {
     Away,
     /// It is done, and nobody is told.
     InDoubt,
+    /// It never ends.
+    Hangs,
 }
 
 /// Passes everything on, except what concerns the agent's registration while `away`, and what
@@ -51,7 +54,11 @@ impl Registry {
 
     /// With a group of one member, ready for trouble.
     async fn with_member() -> (Arc<Self>, Server, Member) {
-        let (registry, server) = Self::start(eager()).await;
+        Self::with_member_and(eager().groups).await
+    }
+
+    async fn with_member_and(groups: GroupConfig) -> (Arc<Self>, Server, Member) {
+        let (registry, server) = Self::start(BrokerConfig { groups, ..eager() }).await;
         registry.away.store(false, Ordering::SeqCst);
         server.wire().await.topic("here").await;
         let member = Member::alone(&server, "billing").await;
@@ -68,6 +75,7 @@ impl Registry {
         match trouble {
             None => write.await,
             Some(Trouble::Away) => Err(MetadataError::Unavailable("nobody is there".into())),
+            Some(Trouble::Hangs) => pending().await,
             Some(Trouble::InDoubt) => {
                 write.await?;
                 Err(MetadataError::InDoubt("the answer was lost".into()))
@@ -284,17 +292,50 @@ async fn while_the_store_is_away_nothing_is_promised_and_members_stay() {
     assert_eq!(other.ask(&join("another", ""), 3).await.error_code, 0);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_that_stays_in_doubt_ends_the_group_and_its_offsets_are_read_again() {
-    let (registry, _server, mut member) = Registry::with_member().await;
-    registry.trouble(Trouble::InDoubt, 10);
-    assert_eq!(member.commit(7).await, Code::NotCoordinator.code());
+/// Waits until the group is there again, which knows the member no more.
+async fn taken_again(member: &mut Member) {
     let known = async {
         while member.heartbeat().await != Code::UnknownMemberId.code() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     tokio::time::timeout(PATIENCE, known).await.expect("the group is taken again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_stays_in_doubt_ends_the_group_and_its_offsets_are_read_again() {
+    let (registry, _server, mut member) = Registry::with_member().await;
+    registry.trouble(Trouble::InDoubt, 10);
+    assert_eq!(member.commit(7).await, Code::NotCoordinator.code());
+    taken_again(&mut member).await;
     let answer = member.wire.ask(&offsets_of("billing", false, 8), 8).await;
     assert_eq!(offsets_in(&answer, 8).1[0], (0, 7));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_call_that_never_returns_ends_its_group_and_holds_up_no_other() {
+    let store_timeout = Duration::from_secs(2); // longer than a join waits for its group
+    let groups = GroupConfig { store_timeout, ..eager().groups };
+    let (registry, server, mut member) = Registry::with_member_and(groups).await;
+    let mut other = Member::alone(&server, "another").await;
+    assert_eq!(member.commit(7).await, 0);
+    registry.trouble(Trouble::Hangs, 1);
+    assert_eq!(member.commit(8).await, Code::NotCoordinator.code());
+    assert_eq!(other.commit(1).await, 0);
+    taken_again(&mut member).await;
+    let answer = member.wire.ask(&offsets_of("billing", false, 8), 8).await;
+    assert_eq!(offsets_in(&answer, 8).1[0], (0, 7));
+    // Neither does the taking of a group, nor the beginning of a generation.
+    registry.trouble(Trouble::Hangs, 1);
+    let refused = other.wire.ask(&join("third", ""), 3).await;
+    assert_eq!(refused.error_code, Code::CoordinatorLoadInProgress.code());
+    let began = Instant::now();
+    while other.wire.ask(&join("third", ""), 3).await.error_code != 0 {
+        assert!(began.elapsed() < PATIENCE);
+    }
+    registry.trouble(Trouble::Hangs, 1);
+    other.ask_again().await;
+    let (_, answer) = other.wire.receive::<JoinGroupRequest>(5).await;
+    assert_eq!(answer.error_code, Code::NotCoordinator.code());
+    assert_eq!(Member::alone(&server, "fourth").await.commit(1).await, 0);
 }
