@@ -1,39 +1,17 @@
-"""Every acks and every codec through a client: what was produced is fetched byte for byte.
+"""Every acks and every codec through a client: what was produced is fetched byte for byte; and what
+retention leaves.
 
 Prints one line per check: PASS name, or FAIL name: reason; and at the end DONE number.
 """
 
 import sys
 
+import retention
 from checks import Checks, until
-from record import Record
+from record import RECORDS, START, STEP, equal, records
 
 ACKS = ["0", "1", "all"]
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
-RECORDS = 60
-START = 1_700_000_000_000
-STEP = 1_000
-
-
-def records(salt):
-    """Records whose bytes are of every kind: empty, text, binary, repeated, with headers."""
-    made = []
-    for i in range(RECORDS):
-        value = bytes((i * 7 + j * 31 + len(salt)) % 256 for j in range(i * 13))
-        value += salt.encode() * (i % 5)
-        key = None if i % 4 == 0 else f"key-{i}-ü".encode()
-        headers = [("count", str(i).encode()), ("binary", bytes([0, 255, i]))] if i % 3 else []
-        made.append(Record(key, value, headers, START + i * STEP))
-    return made
-
-
-def equal(found, wanted):
-    if len(found) != len(wanted):
-        raise AssertionError(f"{len(found)} records instead of {len(wanted)}")
-    for i, (one, other) in enumerate(zip(found, wanted)):
-        if one != other:
-            raise AssertionError(f"record {i} is {one!r:.200} instead of {other!r:.200}")
-
 
 def combination(checks, client, acks, codec):
     topic = f"{client.name}-{acks}-{codec}"
@@ -74,6 +52,7 @@ def main():
     for acks in ACKS:
         for codec in CODECS:
             combination(checks, client, acks, codec)
+    retention.run(checks, client)
     client.close()
     print(f"DONE {checks.done}")
     sys.exit(1 if checks.failed else 0)

@@ -1,7 +1,14 @@
 """The matrix through confluent-kafka."""
 
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
 
 from record import Record
 
@@ -9,6 +16,7 @@ TIMEOUT = 30
 
 class Client:
     name = "confluent-kafka"
+    out_of_range = "OFFSET_OUT_OF_RANGE"
 
     def __init__(self, brokers):
         self.brokers = brokers
@@ -78,6 +86,31 @@ class Client:
             found.append(Record(message.key(), message.value(), headers, timestamp))
         self.consumer.unassign()
         return found
+
+    def delete_records(self, topic, partition, offset):
+        """Deletes what is before the offset; tells where the log begins then."""
+        at = TopicPartition(topic, partition, offset)
+        [deleted] = self.admin.delete_records([at]).values()
+        return deleted.result(TIMEOUT).low_watermark
+
+    def set_retention(self, topic, value, replace):
+        if replace:
+            wanted = ConfigResource(
+                ResourceType.TOPIC, topic, set_config={"retention.ms": value}
+            )
+            [changed] = self.admin.alter_configs([wanted]).values()
+        else:
+            entry = ConfigEntry(
+                "retention.ms", value, incremental_operation=AlterConfigOpType.SET
+            )
+            wanted = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+            [changed] = self.admin.incremental_alter_configs([wanted]).values()
+        changed.result(TIMEOUT)
+
+    def retention(self, topic):
+        wanted = ConfigResource(ResourceType.TOPIC, topic)
+        [described] = self.admin.describe_configs([wanted]).values()
+        return described.result(TIMEOUT)["retention.ms"].value
 
     def close(self):
         self.consumer.close()

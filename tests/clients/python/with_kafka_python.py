@@ -3,7 +3,7 @@
 import time
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import NewTopic
+from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 
 from record import Record
 
@@ -11,6 +11,7 @@ TIMEOUT = 30
 
 class Client:
     name = "kafka-python"
+    out_of_range = "OffsetOutOfRange"
 
     def __init__(self, brokers):
         self.brokers = brokers
@@ -75,6 +76,24 @@ class Client:
                 headers = list(message.headers or [])
                 found.append(Record(message.key, message.value, headers, message.timestamp))
         return found
+
+    def delete_records(self, topic, partition, offset):
+        """Deletes what is before the offset; tells where the log begins then."""
+        at = TopicPartition(topic, partition)
+        return self.admin.delete_records({at: offset})[at]["low_watermark"]
+
+    def set_retention(self, topic, value, replace):
+        wanted = ConfigResource(
+            ConfigResourceType.TOPIC, topic, configs={"retention.ms": value}
+        )
+        changed = self.admin.alter_configs([wanted], incremental=not replace)["topic"][topic]
+        if changed != "OK":
+            raise AssertionError(changed)
+
+    def retention(self, topic):
+        wanted = ConfigResource(ConfigResourceType.TOPIC, topic)
+        described = self.admin.describe_configs([wanted], config_filter="all")
+        return described["topic"][topic]["retention.ms"]["value"]
 
     def close(self):
         self.consumer.close()

@@ -8,22 +8,30 @@ import java.util.Map;
 import java.util.Objects;
 import java.util.Properties;
 import java.util.Set;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.AlterConfigOp;
+import org.apache.kafka.clients.admin.ConfigEntry;
 import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.admin.RecordsToDelete;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.header.internals.RecordHeaders;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
-/** Every acks and every codec through the Java client, the idempotent default included. */
+/**
+ * Every acks and every codec through the Java client, the idempotent default included; and what
+ * retention leaves.
+ */
 public final class Matrix {
     private static final int RECORDS = 60;
     private static final long START = 1_700_000_000_000L;
@@ -55,6 +63,7 @@ public final class Matrix {
                 matrix.combination(acks, codec);
             }
         }
+        matrix.retention();
         matrix.consumer.close();
         matrix.admin.close();
         System.out.println("DONE " + matrix.done);
@@ -67,8 +76,7 @@ public final class Matrix {
         List<ProducerRecord<byte[], byte[]>> sent = records(topic);
         String label = "Java, acks=" + acks + ", " + codec;
         check(label + ": there and back", () -> {
-            admin.createTopics(List.of(new NewTopic(topic, 2, (short) 1))).all()
-                    .get(PATIENCE.toSeconds(), TimeUnit.SECONDS);
+            await(admin.createTopics(List.of(new NewTopic(topic, 2, (short) 1))).all());
             produce(sent, acks, codec);
             awaitEnd(at, RECORDS);
             equal(fetch(at, 0, RECORDS), sent);
@@ -81,6 +89,83 @@ public final class Matrix {
             require(offset == 20, "offset " + offset + " instead of 20");
             equal(fetch(at, offset, RECORDS - 20), sent.subList(20, RECORDS));
         });
+    }
+
+    private void retention() {
+        String topic = "java-retention";
+        TopicPartition at = new TopicPartition(topic, 1);
+        List<ProducerRecord<byte[], byte[]>> sent = records(topic);
+        check("Java: records deleted on request", () -> {
+            await(admin.createTopics(List.of(new NewTopic(topic, 2, (short) 1))).all());
+            produce(sent, "all", "none");
+            require(deleteRecords(at, 50) == 50, "the log does not begin at 50");
+            requireBounds(at, 50);
+            equal(fetch(at, 50, RECORDS - 50), sent.subList(50, RECORDS));
+        });
+        check("Java: records beyond the end are not deleted", () -> {
+            refused(() -> deleteRecords(at, RECORDS + 1), "OffsetOutOfRange");
+            requireBounds(at, 50);
+        });
+        check("Java: retention.ms changed", () -> {
+            setRetention(topic, "3600000");
+            require(retentionOf(topic).equals("3600000"), "it is " + retentionOf(topic));
+            refused(() -> setRetention(topic, "soon"), "retention.ms", "soon");
+            require(retentionOf(topic).equals("3600000"), "it is " + retentionOf(topic));
+        });
+        check("Java: records removed by age", () -> {
+            setRetention(topic, "1");
+            long deadline = System.nanoTime() + PATIENCE.toNanos();
+            while (consumer.beginningOffsets(Set.of(at)).get(at) != RECORDS) {
+                require(System.nanoTime() < deadline, "they are still there");
+                Thread.sleep(50);
+            }
+            requireBounds(at, RECORDS);
+        });
+    }
+
+    /** Deletes what is before the offset; tells where the log begins then. */
+    private long deleteRecords(TopicPartition at, long offset) throws Exception {
+        Map<TopicPartition, RecordsToDelete> wanted =
+                Map.of(at, RecordsToDelete.beforeOffset(offset));
+        return await(admin.deleteRecords(wanted).lowWatermarks().get(at)).lowWatermark();
+    }
+
+    private void setRetention(String topic, String value) throws Exception {
+        ConfigResource resource = new ConfigResource(ConfigResource.Type.TOPIC, topic);
+        AlterConfigOp set =
+                new AlterConfigOp(
+                        new ConfigEntry("retention.ms", value), AlterConfigOp.OpType.SET);
+        await(admin.incrementalAlterConfigs(Map.of(resource, List.of(set))).all());
+    }
+
+    private String retentionOf(String topic) throws Exception {
+        ConfigResource resource = new ConfigResource(ConfigResource.Type.TOPIC, topic);
+        return await(admin.describeConfigs(List.of(resource)).all())
+                .get(resource).get("retention.ms").value();
+    }
+
+    private void requireBounds(TopicPartition at, long first) {
+        long found = consumer.beginningOffsets(Set.of(at)).get(at);
+        require(found == first, "the log begins at " + found + " instead of " + first);
+        long end = consumer.endOffsets(Set.of(at)).get(at);
+        require(end == RECORDS, "the log ends at " + end);
+    }
+
+    /** The client is told what is wrong, in these words. */
+    private static void refused(Check change, String... words) throws Exception {
+        try {
+            change.run();
+        } catch (ExecutionException error) {
+            for (String word : words) {
+                require(error.toString().contains(word), error + " does not name " + word);
+            }
+            return;
+        }
+        throw new AssertionError("it was not refused");
+    }
+
+    private static <T> T await(Future<T> future) throws Exception {
+        return future.get(PATIENCE.toSeconds(), TimeUnit.SECONDS);
     }
 
     private void produce(List<ProducerRecord<byte[], byte[]>> records, String acks, String codec)
