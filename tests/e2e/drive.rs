@@ -27,7 +27,8 @@ pub fn gentle(topic: &str) -> Load {
         partition: 0,
         records: 10,
         value_bytes: 100,
-        in_flight: 4,
+        // More than the store's linger lets wait, or the generator would wait for itself.
+        in_flight: 64,
         rate: Some(400.0),
         time: Duration::from_secs(2),
     }

@@ -102,6 +102,11 @@ fn run(world: &mut World, script: &str) -> Result<(), Outcome> {
         let instances = found.into_iter().filter_map(|mut one| one.labels.remove("instance"));
         Some(instances.collect::<BTreeSet<_>>()).filter(|instances| !instances.is_empty())
     };
+    // An earlier check may have restarted it, and the guide asks whether it is scraped.
+    until("a scrape of the stack's server", PUSHED, || {
+        let found = prometheus.query("up{job=\"streamhouse-scrape\"}").ok()?;
+        (!found.is_empty() && found.iter().all(|sample| sample.value == 1.0)).then_some(())
+    })?;
     // The stack's own server pushes, too, and those that ran before it are remembered for minutes.
     let before = until("the metrics of the stack's server", PUSHED, pushed)?;
     let shell = Shell::start(&folder, &script, &kafka.to_string(), &admin.to_string())?;
