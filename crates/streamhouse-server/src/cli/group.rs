@@ -98,17 +98,22 @@ fn list(page: &Value, output: &mut Output) -> Result<(), Failure> {
     warn(page, output)
 }
 
-/// Says so where the page cannot be relied upon; in JSON of a group it stands in the page itself.
+/// Says so where the page cannot be relied upon.
 fn warn(page: &Value, output: &mut Output) -> Result<(), Failure> {
-    let warning = match (&page["computed_ms"], &page["complete"]) {
-        _ if output.is_json() => return Ok(()),
-        (Value::Null, _) => "Lag has not been computed yet: try again in a few seconds.",
+    match warning(page) {
+        Some(warning) if !output.is_json() => output.say(format!("\n{warning}"), Value::Null),
+        _ => Ok(()),
+    }
+}
+
+fn warning(page: &Value) -> Option<&'static str> {
+    match (&page["computed_ms"], &page["complete"]) {
+        (Value::Null, _) => Some("Lag has not been computed yet: try again in a few seconds."),
         (_, Value::Bool(false)) => {
-            "The metadata store could not be asked: lags are at least these."
+            Some("The metadata store could not be asked: the lags are at least these.")
         }
-        _ => return Ok(()),
-    };
-    output.say(format!("\n{warning}"), Value::Null)
+        _ => None,
+    }
 }
 
 fn describe(page: &Value, output: &mut Output) -> Result<(), Failure> {
@@ -201,6 +206,14 @@ mod tests {
     fn what_is_not_known_is_a_hyphen() {
         assert_eq!((seconds(&Value::Null), share(&Value::Null)), ("-".into(), "-".into()));
         assert_eq!(ago(&Value::Null), "never");
+    }
+
+    #[test]
+    fn lags_that_are_not_to_be_relied_upon_come_with_a_warning() {
+        let warned = |page: Value| warning(&page).unwrap_or_default();
+        assert_eq!(warned(json!({"computed_ms": 1, "complete": true})), "");
+        assert!(warned(json!({"computed_ms": 1, "complete": false})).contains("at least these"));
+        assert!(warned(json!({"computed_ms": null, "complete": true})).contains("try again"));
     }
 
     #[test]
