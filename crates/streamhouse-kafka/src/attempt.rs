@@ -93,13 +93,15 @@ pub(crate) struct Attempt {
     request: Option<Request>,
     arrival: Instant,
     waited: Duration,
+    /// Since when it waits for what its client asked it to wait for.
+    waiting: Option<Instant>,
     outcome: Outcome,
 }
 
 impl Attempt {
     pub fn new(broker: Arc<Broker>, kind: Kind, request: Request, arrival: Instant) -> Self {
         let (waited, outcome) = (Duration::ZERO, Outcome::Cancelled);
-        Self { broker, kind, request: Some(request), arrival, waited, outcome }
+        Self { broker, kind, request: Some(request), arrival, waited, waiting: None, outcome }
     }
 
     /// Runs `work` in the request's span, or with its ids alone.
@@ -110,8 +112,18 @@ impl Attempt {
         }
     }
 
-    /// Leaves a wait for new records out of the latency, and of what makes a request slow.
-    pub fn waited(&mut self, wait: Duration) {
+    /// Waits for new records, which is left out of the latency and of what makes a request slow,
+    /// also if the client goes away meanwhile.
+    pub async fn wait<T>(&mut self, wait: impl Future<Output = T>) -> T {
+        self.waiting = Some(Instant::now());
+        let result = wait.await;
+        self.waited();
+        result
+    }
+
+    fn waited(&mut self) {
+        let Some(since) = self.waiting.take() else { return };
+        let wait = since.elapsed();
         self.waited += wait;
         if let Some(request) = &mut self.request {
             request.waited(wait);
@@ -125,6 +137,7 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
+        self.waited(); // dropped in a wait
         let elapsed = self.arrival.elapsed().saturating_sub(self.waited).as_secs_f64();
         let (kind, failed) = (self.kind, self.outcome == Outcome::Error);
         let span = self.request.take().and_then(|it| it.finish(failed, || kind.span()));

@@ -79,9 +79,7 @@ pub(crate) async fn handle(context: Context, request: FetchRequest, turn: Turn) 
     let mut attempt = Attempt::new(broker.clone(), kind, traced, arrival.at);
     let wanted = attempt.run(plan(&broker, request)).await;
     if let Some(before) = turn.before {
-        let waiting = Instant::now();
-        let _ = before.await; // however it ended
-        attempt.waited(waiting.elapsed());
+        let _ = attempt.wait(before).await; // however it ended
     }
     let bounds = Bounds { limit, deadline, draining };
     let read = loop {
@@ -98,13 +96,14 @@ pub(crate) async fn handle(context: Context, request: FetchRequest, turn: Turn) 
             break read;
         }
         let ends = read.into_ends();
-        let waiting = Instant::now();
-        tokio::select! {
-            () = more(&broker, &ends) => {}
-            () = tokio::time::sleep_until(deadline) => {}
-            () = draining.cancelled() => {}
-        }
-        attempt.waited(waiting.elapsed());
+        let news = async {
+            tokio::select! {
+                () = more(&broker, &ends) => {}
+                () = tokio::time::sleep_until(deadline) => {}
+                () = draining.cancelled() => {}
+            }
+        };
+        attempt.wait(news).await;
     };
     attempt.run(async { tracing::debug!(version, bytes = read.bytes, "fetch answered") }).await;
     let failed = read.failed;

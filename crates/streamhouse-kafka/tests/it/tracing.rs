@@ -9,6 +9,7 @@ use kafka_protocol::records::{
     Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
 };
 use opentelemetry::trace::SpanId;
+use std::time::Duration;
 use streamhouse_kafka::BrokerConfig;
 use streamhouse_observability::testing::{Traces, traces};
 
@@ -118,4 +119,26 @@ async fn a_failed_request_is_traced_afterwards() {
     wire.ask(&fetch("orders", &[(0, 99)]), 12).await;
     let names: Vec<_> = traces.spans().into_iter().map(|span| span.name).collect();
     assert_eq!(names, ["produce_request", "consume_request"]);
+}
+
+#[tokio::test]
+async fn a_long_poll_whose_client_goes_away_took_no_longer_than_without_its_wait_and_is_not_slow() {
+    let traces = traces(0.0);
+    let server = traced(&traces).await;
+    let mut wire = server.wire().await;
+    wire.topic("orders").await;
+    let mut request = fetch("orders", &[(0, 0)]);
+    (request.min_bytes, request.max_wait_ms) = (1, 25_000);
+    let mut polling = server.wire().await;
+    polling.send(&request, 12).await;
+    // Longer than what makes a request slow.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    drop(polling);
+    let cancelled = [("outcome", "cancelled")];
+    assert_eq!(server.counted("streamhouse.consumer.latency", &cancelled, 1).await, 1);
+    let text = server.seen.text();
+    let sum = "streamhouse_consumer_latency_seconds_sum{outcome=\"cancelled\"} ";
+    let sum = text.lines().find_map(|line| line.strip_prefix(sum)).unwrap();
+    assert!(sum.parse::<f64>().unwrap() < 1.0, "{sum} s");
+    assert!(traces.spans().is_empty(), "{:?}", traces.spans());
 }
