@@ -56,10 +56,10 @@ impl Progress {
         let mut state = self.lock();
         let state = &mut *state;
         let records = state.partitions.entry((topic.clone(), partition)).or_default();
-        if records.back().is_some_and(|last| last.offset >= offset) {
-            // Reading went back: what lies behind comes again.
-            state.waiting -= records.len();
-            records.clear();
+        while records.back().is_some_and(|last| last.offset >= offset) {
+            // Reading went back: what lies behind comes again, and what lies before is still open.
+            records.pop_back();
+            state.waiting -= 1;
         }
         records.push_back(Waiting { offset, is_settled: false });
         state.waiting += 1;
@@ -161,11 +161,16 @@ mod tests {
     }
 
     #[test]
-    fn records_that_come_again_wait_again() {
+    fn records_that_come_again_wait_again_and_those_before_them_still_do() {
         let (progress, topic) = (Progress::new(10), Arc::<str>::from("orders"));
         (0..3).for_each(|offset| progress.received(&topic, 0, offset));
+        assert_eq!(settle(&progress, &topic, 2), None);
         progress.received(&topic, 0, 1);
-        assert_eq!(progress.room(), Ok(9));
-        assert_eq!(settle(&progress, &topic, 1), Some(2));
+        assert_eq!(progress.room(), Ok(8));
+        assert_eq!(settle(&progress, &topic, 1), None, "record 0 is open");
+        progress.received(&topic, 0, 2);
+        assert_eq!(settle(&progress, &topic, 0), Some(2));
+        assert_eq!(settle(&progress, &topic, 2), Some(3));
+        assert_eq!(progress.room(), Ok(10));
     }
 }
