@@ -127,8 +127,8 @@ pub struct GroupConfig {
     pub max_members: usize,
     /// Bytes of what the members of one group tell and are told of assignments. Default 16 MiB.
     pub max_group_bytes: usize,
-    /// The same for all groups of the agent together, and as much for their committed offsets.
-    /// Default 256 MiB.
+    /// The same for all groups of the agent together, and as much for their committed offsets, of
+    /// which one group takes an eighth at most. Default 256 MiB.
     pub memory: usize,
     /// The most groups that an agent coordinates. Default 10,000.
     pub max_groups: usize,

@@ -9,7 +9,7 @@ use super::takeover::{self, Place, Wish};
 use crate::config::GroupConfig;
 use kafka_protocol::error::ResponseError as Code;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use streamhouse_metadata::{
@@ -195,7 +195,8 @@ impl Groups {
                 limit = self.0.config.max_groups,
                 "a group beyond the limit was refused"
             );
-            return Err(Code::GroupMaxSizeReached);
+            // It may come again: groups go.
+            return Err(Code::CoordinatorNotAvailable);
         }
         let taken = CancellationToken::new();
         let name: Arc<str> = name.into();
@@ -214,18 +215,7 @@ impl Groups {
         join: impl FnOnce(Ticket) -> Join,
     ) -> Result<oneshot::Receiver<Answer>, Code> {
         let seat = self.find(group, true).await?;
-        self.has_memory()?;
         seat.ask(&self.0.hall, |ticket| Event::Join(Box::new(join(ticket))))
-    }
-
-    /// Whether members may bring more.
-    fn has_memory(&self) -> Result<(), Code> {
-        let Hall { memory, memory_limit, .. } = &self.0.hall;
-        if memory.load(Ordering::Relaxed) < *memory_limit {
-            return Ok(());
-        }
-        tracing::warn!(limit = *memory_limit, "a member was refused: groups take all their memory");
-        Err(Code::GroupMaxSizeReached)
     }
 
     /// Asks for a member's part.
@@ -238,7 +228,6 @@ impl Groups {
         sync: impl FnOnce(Ticket) -> Syncing,
     ) -> Result<oneshot::Receiver<Answer>, Code> {
         let seat = self.find(group, false).await.map_err(unknown_member)?;
-        self.has_memory()?;
         seat.ask(&self.0.hall, |ticket| Event::Sync(sync(ticket)))
     }
 
@@ -280,13 +269,9 @@ impl Groups {
         claim: Claim,
         offsets: BTreeMap<TopicPartition, CommittedOffset>,
     ) -> Result<oneshot::Receiver<Committed>, Code> {
-        let create = claim.generation < 0 && claim.member.is_empty();
+        let create = claim.generation < 0;
         let seat = self.find(group, create).await.map_err(unknown_member)?;
-        if self.0.hall.offsets.load(Ordering::Relaxed) >= self.0.hall.memory_limit {
-            let limit = self.0.hall.memory_limit;
-            tracing::warn!(limit, "a commit was refused: offsets take all their memory");
-            return Err(Code::InvalidCommitOffsetSize);
-        }
+        seat.has_room(&self.0.hall, &offsets)?;
         let places = u32::try_from(offsets.len().clamp(1, BACKLOG)).unwrap_or(u32::MAX);
         let place = self.0.backlog.clone().acquire_many_owned(places).await;
         let place = place.map_err(|_| Code::CoordinatorNotAvailable)?;
@@ -346,8 +331,25 @@ impl Groups {
     /// What to answer.
     pub async fn delete(&self, group: &str) -> Result<(), Code> {
         let seat = self.find(group, false).await?;
+        self.delete_seat(&seat, None).await
+    }
+
+    /// Deletes a group that nobody has been in for `idle` and that has no offsets to keep.
+    ///
+    /// # Errors
+    /// [`Code::NonEmptyGroup`] if somebody came meanwhile; or what failed.
+    pub(super) async fn delete_hollow(&self, seat: &Arc<Seat>, idle: Duration) -> Result<(), Code> {
+        self.delete_seat(seat, Some(idle)).await
+    }
+
+    async fn delete_seat(
+        &self,
+        seat: &Arc<Seat>,
+        hollow_for: Option<Duration>,
+    ) -> Result<(), Code> {
         let (answer, deleted) = oneshot::channel();
-        seat.delete(&self.0.hall, Job::Delete { seat: seat.clone(), answer })?;
+        let job = Job::Delete { seat: seat.clone(), answer };
+        seat.delete(&self.0.hall, hollow_for, job)?;
         match deleted.await {
             Ok(None) => Ok(()),
             Ok(Some(code)) => Err(code),

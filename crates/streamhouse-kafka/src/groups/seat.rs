@@ -7,11 +7,11 @@ use super::subscription;
 use super::table::{GroupFacts, GroupView};
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError as Code;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use streamhouse_metadata::{CommittedOffset, StoredGroup};
+use streamhouse_metadata::{CommittedOffset, StoredGroup, TopicPartition};
 use streamhouse_observability::declare::{ClosedLabel as _, HistogramCell, PerValue};
 use streamhouse_observability::instruments::GroupCells;
 use streamhouse_observability::labels::{GroupState, RebalanceReason};
@@ -20,6 +20,9 @@ use tokio::time::Instant;
 
 /// What a committed offset takes in memory beyond the consumer's remark.
 const OFFSET: usize = 128;
+
+/// The part of the memory for offsets that one group may take: this many would fill it.
+const SHARE: usize = 8;
 
 /// What a committed offset takes in memory.
 pub(super) fn weight(offset: &CommittedOffset) -> usize {
@@ -37,6 +40,24 @@ pub(super) struct Hall {
     pub offsets: AtomicUsize,
     pub memory_limit: usize,
     pub durations: PerValue<RebalanceReason, HistogramCell>,
+}
+
+impl Hall {
+    /// Whether members may bring `growth` bytes more. What takes no more is never refused: a group
+    /// goes on while others fill the memory.
+    fn admits(&self, growth: usize) -> Result<(), Code> {
+        let taken = self.memory.load(Ordering::Relaxed);
+        if growth == 0 || taken.saturating_add(growth) <= self.memory_limit {
+            return Ok(());
+        }
+        tracing::warn!(
+            taken,
+            growth,
+            limit = self.memory_limit,
+            "a member was refused: groups take all their memory"
+        );
+        Err(Code::CoordinatorNotAvailable)
+    }
 }
 
 /// A group that was taken.
@@ -116,7 +137,8 @@ impl Seat {
     /// Lets something happen to the group, and gives out the answer's place.
     ///
     /// # Errors
-    /// The group is not coordinated here any more, or is being deleted.
+    /// The group is not coordinated here any more, is being deleted, or would grow beyond the memory
+    /// of all groups.
     pub fn ask(
         self: &Arc<Self>,
         hall: &Hall,
@@ -127,8 +149,10 @@ impl Seat {
         live.tickets += 1;
         live.idle_since = Instant::now();
         let ticket = live.tickets;
+        let event = event(ticket);
+        hall.admits(live.group.growth(&event))?;
         live.waiting.insert(ticket, sender);
-        self.step(hall, &mut live, event(ticket));
+        self.step(hall, &mut live, event);
         Ok(answer)
     }
 
@@ -168,13 +192,19 @@ impl Seat {
         Ok(())
     }
 
-    /// Asks the lane to delete the group, unless there is somebody in it.
+    /// Asks the lane to delete the group, unless there is somebody in it; with `hollow_for`, also
+    /// unless it [is hollow](Self::is_hollow) for that long.
     ///
     /// # Errors
     /// What to answer.
-    pub fn delete(self: &Arc<Self>, hall: &Hall, job: Job) -> Result<(), Code> {
+    pub fn delete(
+        self: &Arc<Self>,
+        hall: &Hall,
+        hollow_for: Option<Duration>,
+        job: Job,
+    ) -> Result<(), Code> {
         let mut live = self.open()?;
-        if !live.group.is_vacant() {
+        if !live.group.is_vacant() || hollow_for.is_some_and(|idle| !self.hollow(&live, idle)) {
             return Err(Code::NonEmptyGroup);
         }
         live.deleting = true;
@@ -204,6 +234,52 @@ impl Seat {
         self.cells.members.set(0);
     }
 
+    /// Whether the group may keep these offsets too. What takes no more than what it replaces is
+    /// never refused, and one group has no more than its share.
+    ///
+    /// # Errors
+    /// [`Code::InvalidCommitOffsetSize`] beyond the group's share,
+    /// [`Code::CoordinatorNotAvailable`] if the groups together take all there is.
+    pub fn has_room(
+        &self,
+        hall: &Hall,
+        offsets: &BTreeMap<TopicPartition, CommittedOffset>,
+    ) -> Result<(), Code> {
+        let brought: usize = offsets.values().map(weight).sum();
+        let replaced: usize = self.view.read(|facts| {
+            let had = |at| facts.offsets.get(at).map_or(0, weight);
+            offsets.keys().map(had).sum()
+        });
+        let growth = brought.saturating_sub(replaced);
+        let (own, all) =
+            (self.offsets.load(Ordering::Relaxed), hall.offsets.load(Ordering::Relaxed));
+        let (limit, share) = (hall.memory_limit, hall.memory_limit / SHARE);
+        if growth == 0 {
+            return Ok(());
+        }
+        if own.saturating_add(growth) > share {
+            let group = &*self.name;
+            tracing::warn!(
+                group,
+                own,
+                growth,
+                share,
+                "a commit beyond a group's share was refused"
+            );
+            return Err(Code::InvalidCommitOffsetSize);
+        }
+        if all.saturating_add(growth) > limit {
+            tracing::warn!(
+                all,
+                growth,
+                limit,
+                "a commit was refused: offsets take all their memory"
+            );
+            return Err(Code::CoordinatorNotAvailable);
+        }
+        Ok(())
+    }
+
     /// Counts bytes of offsets that came, and of those that went.
     pub fn recount(&self, hall: &Hall, more: usize, less: usize) {
         let live = self.lock();
@@ -217,7 +293,10 @@ impl Seat {
 
     /// Whether nobody has been in the group for this long, and it has no offsets to keep.
     pub fn is_hollow(&self, idle: Duration) -> bool {
-        let live = self.lock();
+        self.hollow(&self.lock(), idle)
+    }
+
+    fn hollow(&self, live: &Live, idle: Duration) -> bool {
         live.group.is_vacant()
             && live.idle_since.elapsed() >= idle
             && self.view.read(|facts| facts.offsets.is_empty())

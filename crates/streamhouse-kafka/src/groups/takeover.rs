@@ -71,23 +71,25 @@ impl Groups {
             tracing::info!(group = &*seat.name, "a group is coordinated by another agent now");
             self.forget(seat);
         }
-        if self.clear_lost() {
-            let mut place = self.place();
-            // A load under way has not looked at them.
-            place.version += 1;
-            self.0.loaded.send_replace(false);
-        }
+        self.clear_lost();
         if is_due || !*self.0.loaded.borrow() {
             let _ = self.0.wishes.send(Wish::Load); // at the end nobody takes any more
         }
     }
 
-    /// Lets lost groups be taken again.
-    fn clear_lost(&self) -> bool {
+    /// Lets lost groups be taken again. Nobody sees that they are gone before they are told to wait
+    /// for the load: a group that seems not to exist has no offsets, and its consumers begin anew.
+    fn clear_lost(&self) {
         let mut slots = self.slots();
-        let before = slots.len();
-        slots.retain(|_, slot| !matches!(slot, Slot::Lost));
-        slots.len() < before
+        let is_lost = |slot: &Slot| matches!(slot, Slot::Lost);
+        if slots.values().any(is_lost) {
+            let mut place = self.place();
+            // A load under way has not looked at them.
+            place.version += 1;
+            self.0.loaded.send_replace(false);
+            drop(place);
+            slots.retain(|_, slot| !is_lost(slot));
+        }
     }
 
     /// Every group that is coordinated here.
@@ -236,9 +238,9 @@ pub(super) async fn expire(groups: Groups) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let hollow = |seat: &Arc<Seat>| seat.is_hollow(retention.min(EXPIRY.1));
-        for seat in groups.seats().into_iter().filter(hollow) {
-            let _ = groups.delete(&seat.name).await; // somebody came, or the store fails
+        let unused = retention.min(EXPIRY.1);
+        for seat in groups.seats().into_iter().filter(|seat| seat.is_hollow(unused)) {
+            let _ = groups.delete_hollow(&seat, unused).await; // somebody came, or the store fails
         }
         loop {
             match groups.answered(groups.store().expire_groups(idle)).await {

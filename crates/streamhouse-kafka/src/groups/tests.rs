@@ -1,14 +1,15 @@
 //! Many members, and what they take.
 
 use super::Groups;
-use super::state::{Answer, Join, Protocol, Ticket};
+use super::state::{Answer, Claim, Join, Protocol, Ticket};
 use crate::config::GroupConfig;
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError as Code;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use streamhouse_metadata::{Agent, SqliteStore};
+use streamhouse_metadata::{Agent, CommittedOffset, SqliteStore, TopicPartition};
 use streamhouse_observability::instruments::Instruments;
 use streamhouse_observability::testing::in_memory;
 use tokio_util::sync::DropGuard;
@@ -17,14 +18,16 @@ use uuid::Uuid;
 /// Members that join at once.
 const STORM: usize = 10_000;
 
+fn agent() -> Agent {
+    Agent { id: 1, incarnation: Uuid::nil(), host: "127.0.0.1".into(), port: 9092 }
+}
+
 async fn groups(config: GroupConfig) -> (Groups, DropGuard) {
     let store = Arc::new(SqliteStore::in_memory().await.unwrap());
     let metrics = Instruments::declare(&in_memory().0).groups;
     let groups = Groups::new(store, config, metrics);
     let running = groups.start();
-    let host = "127.0.0.1".into();
-    let agent = Agent { id: 1, incarnation: Uuid::nil(), host, port: 9092 };
-    groups.refreshed(1, [agent].into());
+    groups.refreshed(1, [agent()].into());
     assert!(groups.is_loaded().await);
     (groups, running)
 }
@@ -69,7 +72,7 @@ async fn storm(groups: &Groups) -> (usize, usize) {
                 led += joined.members.len();
             }
             Ok(Answer::Joined(Err((Code::GroupMaxSizeReached, _))))
-            | Err(Code::GroupMaxSizeReached) => {
+            | Err(Code::CoordinatorNotAvailable) => {
                 refused += 1;
             }
             other => panic!("{other:?}"),
@@ -102,7 +105,53 @@ async fn a_storm_of_members_takes_no_more_memory_than_it_may() {
         assert_eq!(members + refused, STORM);
         assert!((500..=1_000).contains(&members), "{members} members");
         let taken = groups.0.hall.memory.load(Ordering::Relaxed);
-        // A member that comes while there is memory left is taken whole.
-        assert!(taken <= (1 << 20) + 2_000, "{taken} bytes");
+        assert!(taken <= 1 << 20, "{taken} bytes");
     }
+}
+
+/// Somebody from outside a group.
+fn outside() -> Claim {
+    Claim { member: "".into(), instance: None, generation: -1 }
+}
+
+async fn commit(groups: &Groups, offsets: BTreeMap<TopicPartition, CommittedOffset>) {
+    groups.commit("orders", outside(), offsets).await.unwrap().await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_that_was_lost_never_seems_not_to_exist() {
+    let (groups, _running) = groups(GroupConfig::default()).await;
+    commit(&groups, BTreeMap::new()).await;
+    let asks = {
+        let groups = groups.clone();
+        tokio::spawn(async move {
+            loop {
+                // Told that there is none, a consumer would begin anew.
+                assert_ne!(groups.offsets("orders", |_| ()).await, Ok(None));
+                tokio::task::yield_now().await;
+            }
+        })
+    };
+    for _ in 0..500 {
+        let seat = groups.seats().pop().unwrap();
+        groups.lose(&seat, Code::NotCoordinator);
+        groups.refreshed(1, [agent()].into());
+        assert!(groups.is_loaded().await);
+        assert!(!asks.is_finished(), "a group seemed not to exist");
+    }
+    asks.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_that_somebody_comes_to_while_it_is_found_unused_is_kept() {
+    let (groups, _running) = groups(GroupConfig::default()).await;
+    commit(&groups, BTreeMap::new()).await;
+    let seat = groups.seats().pop().unwrap();
+    assert!(seat.is_hollow(Duration::ZERO));
+    commit(&groups, BTreeMap::new()).await;
+    let idle = Duration::from_secs(600);
+    assert_eq!(groups.delete_hollow(&seat, idle).await, Err(Code::NonEmptyGroup));
+    assert!(groups.table().get("orders").is_some());
+    assert_eq!(groups.delete_hollow(&seat, Duration::ZERO).await, Ok(()));
+    assert!(groups.table().get("orders").is_none());
 }

@@ -29,6 +29,10 @@ const MEMBER: usize = 400;
 /// Bytes of a client's name, an instance id or a type of protocol that are kept.
 const MAX_NAME: usize = 255;
 
+/// The most protocols that a member may offer; clients offer one for each way of assignment that
+/// they know.
+const MAX_PROTOCOLS: usize = 64;
+
 /// A generation, or the error and the member's id.
 type Outcome = Result<Joined, (Code, Arc<str>)>;
 
@@ -90,6 +94,16 @@ fn parse(context: &Context, request: JoinGroupRequest) -> Result<Join, Code> {
     }
     if request.protocol_type.len() > MAX_NAME || request.member_id.len() > 2 * MAX_NAME {
         return Err(Code::InvalidRequest);
+    }
+    let offers = request.protocols.len();
+    if offers > MAX_PROTOCOLS {
+        tracing::warn!(
+            group = request.group_id.as_str(),
+            offers,
+            limit = MAX_PROTOCOLS,
+            "a member that offers too many protocols was refused"
+        );
+        return Err(Code::InconsistentGroupProtocol);
     }
     let mut protocols: Vec<Protocol> = Vec::with_capacity(request.protocols.len());
     let mut seen = std::collections::HashSet::new();

@@ -2,6 +2,7 @@
 
 use super::text;
 use crate::broker::Broker;
+use crate::bulk::Bulk;
 use crate::groups::is_legal;
 use crate::reply::Reply;
 use kafka_protocol::error::ResponseError as Code;
@@ -12,6 +13,7 @@ use kafka_protocol::messages::offset_fetch_response::{
 use kafka_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse, TopicName};
 use std::collections::BTreeMap;
 use streamhouse_metadata::{CommittedOffset, TopicPartition};
+use tokio::sync::OwnedSemaphorePermit;
 
 /// The first version whose answer has an error for the whole group.
 const WITH_ERROR: i16 = 2;
@@ -44,7 +46,7 @@ pub(crate) async fn handle(broker: &Broker, request: OffsetFetchRequest, version
                 Err(code) => group.with_error_code(code.code()),
             });
         }
-        let permit = match broker.bulk.take(broker.bulk.limit - left) {
+        let permit = match with_memory(&broker.bulk, broker.bulk.limit - left) {
             Ok(permit) => permit,
             Err(code) => {
                 failed = true;
@@ -71,7 +73,7 @@ async fn of_one(broker: &Broker, request: OffsetFetchRequest, version: i16) -> R
     let response = OffsetFetchResponse::default();
     let mut left = broker.bulk.limit;
     let found = find(broker, &request.group_id, topics, &mut left).await;
-    let permit = broker.bulk.take(broker.bulk.limit - left);
+    let permit = with_memory(&broker.bulk, broker.bulk.limit - left);
     match found.and_then(|found| Ok((found, permit?))) {
         Ok((found, permit)) => {
             let old = |it| old_topic(it, 0, version);
@@ -91,6 +93,15 @@ async fn of_one(broker: &Broker, request: OffsetFetchRequest, version: i16) -> R
             Reply::new(response.with_topics(failed.collect()), true)
         }
     }
+}
+
+/// Takes memory for an answer. Consumers give up on this request where others come again: without
+/// memory they are told that the group is being loaded, which they wait for.
+fn with_memory(bulk: &Bulk, bytes: usize) -> Result<Option<OwnedSemaphorePermit>, Code> {
+    bulk.take(bytes).map_err(|code| match code {
+        Code::CoordinatorNotAvailable => Code::CoordinatorLoadInProgress,
+        code => code,
+    })
 }
 
 /// Finds what is asked for, if what is `left` for the answer's bytes allows it.
@@ -190,4 +201,20 @@ fn old_topic(
         }
     });
     OffsetFetchResponseTopic::default().with_name(name).with_partitions(partitions.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::BrokerConfig;
+
+    #[test]
+    fn consumers_wait_while_there_is_no_memory_for_what_they_committed() {
+        let bulk = Bulk::new(&BrokerConfig::default());
+        let held: Vec<_> = std::iter::from_fn(|| bulk.take(bulk.limit).ok()).collect();
+        assert!(matches!(with_memory(&bulk, bulk.limit), Err(Code::CoordinatorLoadInProgress)));
+        assert!(matches!(with_memory(&bulk, bulk.limit + 1), Err(Code::MessageTooLarge)));
+        drop(held);
+        assert!(matches!(with_memory(&bulk, bulk.limit), Ok(Some(_))));
+    }
 }

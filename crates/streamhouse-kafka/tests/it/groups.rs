@@ -83,6 +83,8 @@ async fn offsets_are_committed_by_the_generation_that_is_and_counted() {
     let leaving = crate::group_wire::leave("orders", &member.id, 3);
     member.wire.ask(&leaving, 3).await;
     assert_eq!(codes(&member.wire.ask(&outside, 8).await), [0], "nobody is in it");
+    let fixed = outside.with_group_instance_id(Some(text("one")));
+    assert_eq!(codes(&member.wire.ask(&fixed, 8).await), [0], "it assigns itself");
     let alone = commit("simple", "", -1, &[(0, 1)]);
     assert_eq!(codes(&member.wire.ask(&alone, 8).await), [0], "a group of offsets alone");
 }
@@ -140,15 +142,54 @@ async fn limits_of_groups_are_told() {
     assert_eq!(wire.ask(&join("one", ""), 3).await.error_code, 0);
     assert_eq!(wire.ask(&join("one", ""), 3).await.error_code, code(Code::GroupMaxSizeReached));
     assert_eq!(wire.ask(&join("two", ""), 3).await.error_code, 0);
-    assert_eq!(wire.ask(&join("three", ""), 3).await.error_code, code(Code::GroupMaxSizeReached));
+    let full = code(Code::CoordinatorNotAvailable);
+    assert_eq!(wire.ask(&join("three", ""), 3).await.error_code, full);
     let long = "x".repeat(256);
     for name in ["", "<other>", "<all>", &long] {
         assert_eq!(wire.ask(&join(name, ""), 3).await.error_code, code(Code::InvalidGroupId));
     }
-    assert_eq!(
-        wire.ask(&join(&long[..255], ""), 3).await.error_code,
-        code(Code::GroupMaxSizeReached)
-    );
+    assert_eq!(wire.ask(&join(&long[..255], ""), 3).await.error_code, full);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_offers_too_many_protocols_is_refused() {
+    let server = server().await;
+    let mut wire = server.wire().await;
+    for (protocols, wanted) in [(64, 0), (65, Code::InconsistentGroupProtocol.code())] {
+        let mut request = join("orders", "");
+        request.protocols.resize_with(protocols, Default::default);
+        assert_eq!(wire.ask(&request, 3).await.error_code, wanted, "{protocols} protocols");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_goes_on_while_others_want_more_memory_than_there_is() {
+    let groups = GroupConfig { memory: 10_000, ..eager().groups };
+    let server = Server::with(BrokerConfig { groups, ..eager() }).await;
+    let mut wire = server.wire().await;
+    wire.topic("here").await;
+    let mut member = Member::alone(&server, "orders").await;
+    let come_again = Code::CoordinatorNotAvailable.code();
+    let taken = "x".repeat(10_000);
+    let mut greedy = join("greedy", "");
+    greedy.protocols[0].metadata = taken.clone().into();
+    assert_eq!(wire.ask(&greedy, 3).await.error_code, come_again);
+    greedy.protocols[0].metadata = taken[..8_000].to_owned().into();
+    assert_eq!(wire.ask(&greedy, 3).await.error_code, 0);
+    // Nothing more goes in; what is there comes and goes as before.
+    greedy.group_id = group("late");
+    assert_eq!(wire.ask(&greedy, 3).await.error_code, come_again);
+    for _ in 0..3 {
+        member.ask_again().await;
+        member.joined().await;
+        assert_eq!(member.synced().await, member.id);
+    }
+    let again = sync("orders", &member.id, member.generation, &[]);
+    assert_eq!(member.wire.ask(&again, 3).await.error_code, 0);
+    member.ask_again().await;
+    member.joined().await;
+    let larger = sync("orders", &member.id, member.generation, &[(&member.id, &taken)]);
+    assert_eq!(member.wire.ask(&larger, 3).await.error_code, come_again);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -356,25 +397,37 @@ async fn a_list_of_groups_is_no_larger_than_an_answer_may_be() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn offsets_take_no_more_memory_than_they_may() {
-    let groups = GroupConfig { memory: 10_000, ..eager().groups };
-    let server = Server::with(BrokerConfig { groups, ..eager() }).await;
+    let groups = GroupConfig { memory: 80_000, ..eager().groups };
+    let config = BrokerConfig { groups, default_partitions: 4, ..eager() };
+    let server = Server::with(config).await;
     let mut wire = server.wire().await;
     wire.topic("here").await;
-    let mut full = None;
-    for n in 0..10 {
-        let mut request = commit(&format!("group-{n}"), "", -1, &[(0, 1)]);
+    let large = |group: &str, partition: i32| {
+        let mut request = commit(group, "", -1, &[(partition, 1)]);
         request.topics[0].partitions[0].committed_metadata = Some(text(&"x".repeat(4_000)));
-        let [code] = codes(&wire.ask(&request, 8).await)[..] else { panic!() };
+        request
+    };
+    let own = Code::InvalidCommitOffsetSize.code();
+    for (partition, wanted) in [(0, 0), (1, 0), (2, own), (1, 0), (2, own)] {
+        let answer = wire.ask(&large("greedy", partition), 8).await;
+        assert_eq!(codes(&answer), [wanted], "one group has its share: partition {partition}");
+    }
+    let mut full = None;
+    for n in 0..20 {
+        let [code] = codes(&wire.ask(&large(&format!("group-{n}"), 0), 8).await)[..] else {
+            panic!()
+        };
         if code != 0 {
-            assert_eq!(code, Code::InvalidCommitOffsetSize.code());
+            assert_eq!(code, Code::CoordinatorNotAvailable.code());
             full.get_or_insert(n);
         }
     }
-    assert_eq!(full, Some(3));
+    assert_eq!(full, Some(17));
+    assert_eq!(codes(&wire.ask(&large("group-3", 0), 8).await), [0], "it takes no more");
     // What a deleted group takes is free again.
     let doomed = DeleteGroupsRequest::default().with_groups_names(vec![group("group-0")]);
     assert_eq!(wire.ask(&doomed, 2).await.results[0].error_code, 0);
-    assert_eq!(codes(&wire.ask(&commit("group-9", "", -1, &[(0, 1)]), 8).await), [0]);
+    assert_eq!(codes(&wire.ask(&commit("group-19", "", -1, &[(0, 1)]), 8).await), [0]);
 }
 
 #[tokio::test]

@@ -50,6 +50,11 @@ impl Group {
             _ => Some(&join.member),
         };
         let known = id.and_then(|id| self.members.get(id));
+        let had = known.map_or(0, |member| members::weight(&member.protocols));
+        let bytes = self.bytes() - had + members::weight(&join.protocols);
+        if bytes > self.limits.bytes {
+            return Err(Code::GroupMaxSizeReached);
+        }
         let is_alone = self.members.len() == usize::from(known.is_some());
         if !is_alone
             && (join.protocol_type != self.protocol_type
@@ -57,12 +62,26 @@ impl Group {
         {
             return Err(Code::InconsistentGroupProtocol);
         }
-        let had = known.map_or(0, |member| members::weight(&member.protocols));
-        let bytes = self.bytes() - had + members::weight(&join.protocols);
-        if bytes > self.limits.bytes {
-            return Err(Code::GroupMaxSizeReached);
-        }
         Ok(())
+    }
+
+    /// Bytes that the group takes more once somebody has joined.
+    pub(super) fn join_growth(&self, join: &Join) -> usize {
+        let brought = members::weight(&join.protocols);
+        let seated = join.instance.as_ref().and_then(|it| self.members.with_instance(it));
+        let id = if join.member.is_empty() { seated } else { Some(&join.member) };
+        if let Some(member) = id.and_then(|id| self.members.get(id)) {
+            return brought.saturating_sub(members::weight(&member.protocols));
+        }
+        match join.member.is_empty() {
+            true if join.instance.is_none() && join.invites => members::INVITATION,
+            true => brought,
+            false if self.pending.contains_key(&join.member) => {
+                brought.saturating_sub(members::INVITATION)
+            }
+            // It is refused.
+            false => 0,
+        }
     }
 
     pub(super) fn refuse_join(&mut self, ticket: Ticket, code: Code, member: Arc<str>) {

@@ -10,6 +10,9 @@ use tokio::time::Instant;
 /// What a member, a protocol or an id takes in memory beyond its bytes.
 pub(super) const OVERHEAD: usize = 256;
 
+/// What an id takes in memory that was given out and not used yet.
+pub(super) const INVITATION: usize = 2 * OVERHEAD;
+
 /// One way of assignment that a member offers, and what it tells the leader for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Protocol {
@@ -79,6 +82,11 @@ impl Members {
 
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes of what they were assigned.
+    pub fn assigned(&self) -> usize {
+        self.by_id.values().map(|member| member.assignment.len()).sum()
     }
 
     /// How many wait for the others.

@@ -160,7 +160,17 @@ impl Group {
 
     /// Bytes of what the members brought, and of the ids given out.
     pub fn bytes(&self) -> usize {
-        self.members.bytes() + self.pending.len() * 2 * members::OVERHEAD
+        self.members.bytes() + self.pending.len() * members::INVITATION
+    }
+
+    /// Bytes that the group takes more once this has happened; none for what is refused, or takes
+    /// the place of as much.
+    pub fn growth(&self, event: &Event) -> usize {
+        match event {
+            Event::Join(join) => self.join_growth(join),
+            Event::Sync(sync) => self.sync_growth(sync),
+            _ => 0,
+        }
     }
 
     fn arm(&mut self, at: Instant) {

@@ -151,11 +151,22 @@ impl Group {
         {
             return Err(Code::InconsistentGroupProtocol);
         }
-        let assigned: usize = sync.assignments.iter().map(|(_, part)| part.len()).sum();
-        if self.bytes() + assigned > self.limits.bytes {
+        let growth = self.sync_growth(sync);
+        if growth > 0 && self.bytes() + growth > self.limits.bytes {
             return Err(Code::UnknownServerError);
         }
         Ok(())
+    }
+
+    /// Bytes that the group takes more with this assignment in place of the one it has. Only the
+    /// leader's is kept, and only until the members have their parts.
+    pub(super) fn sync_growth(&self, sync: &Syncing) -> usize {
+        let is_leader = self.leader.as_deref() == Some(&*sync.claim.member);
+        if !is_leader || self.state != GroupState::CompletingRebalance {
+            return 0;
+        }
+        let brought: usize = sync.assignments.iter().map(|(_, part)| part.len()).sum();
+        brought.saturating_sub(self.members.assigned())
     }
 
     /// The leader has shared out: everybody gets their part, who is not named an empty one.

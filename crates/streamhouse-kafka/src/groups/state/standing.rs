@@ -32,16 +32,14 @@ impl Group {
     }
 
     /// Whether somebody may commit offsets now, and under which generation; `None` for one from
-    /// outside a group without members.
+    /// outside a group without members, whatever instance they say to be: consumers that assign
+    /// themselves keep theirs.
     ///
     /// # Errors
     /// What to answer.
     pub fn committable(&mut self, now: Instant, claim: &Claim) -> Result<Option<i32>, Code> {
-        if claim.generation < 0 && claim.member.is_empty() && claim.instance.is_none() {
-            return match self.members.is_empty() {
-                true => Ok(None),
-                false => Err(Code::UnknownMemberId),
-            };
+        if claim.generation < 0 && self.members.is_empty() {
+            return Ok(None);
         }
         self.is_member(claim)?;
         if claim.generation != self.generation {

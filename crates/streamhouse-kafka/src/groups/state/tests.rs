@@ -111,6 +111,14 @@ impl World {
     }
 
     fn send_join(&mut self, change: impl FnOnce(&mut Join)) -> Ticket {
+        self.send_measured(change, |_, _| {})
+    }
+
+    fn send_measured(
+        &mut self,
+        change: impl FnOnce(&mut Join),
+        measure: impl FnOnce(&Group, &Event),
+    ) -> Ticket {
         let ticket = self.ticket();
         let mut join = Join {
             ticket,
@@ -127,8 +135,17 @@ impl World {
             protocols: protocols(&["range"]),
         };
         change(&mut join);
-        self.step(Event::Join(Box::new(join)));
+        let event = Event::Join(Box::new(join));
+        measure(&self.group, &event);
+        self.step(event);
         ticket
+    }
+
+    /// Lets somebody join; tells how much the group was expected to grow by it.
+    fn measure_join(&mut self, change: impl FnOnce(&mut Join)) -> usize {
+        let mut grown = 0;
+        self.send_measured(change, |group, event| grown = group.growth(event));
+        grown
     }
 
     fn joined(&mut self, ticket: Ticket) -> Joined {
@@ -470,6 +487,8 @@ fn offsets_are_committed_by_members_of_the_generation_and_from_outside_an_empty_
     let now = world.now;
     let outside = Claim { member: "".into(), instance: None, generation: -1 };
     assert_eq!(world.group.committable(now, &outside), Err(Code::UnknownMemberId));
+    let fixed = Claim { instance: Some("one".into()), ..outside.clone() };
+    assert_eq!(world.group.committable(now, &fixed), Err(Code::UnknownMemberId));
     let mut own = claim(&joined[0]);
     assert_eq!(world.group.committable(now, &own), Ok(Some(6)));
     own.generation = 5;
@@ -485,7 +504,9 @@ fn offsets_are_committed_by_members_of_the_generation_and_from_outside_an_empty_
     for member in [&leader.member, &newcomer.member] {
         world.leave(member, None);
     }
-    assert_eq!(world.group.committable(now, &outside), Ok(None));
+    for outside in [&outside, &fixed] {
+        assert_eq!(world.group.committable(now, outside), Ok(None), "{outside:?}");
+    }
 }
 
 #[test]
@@ -509,6 +530,56 @@ fn limits_hold() {
     }
     let ticket = world.send_join(|_| {});
     assert_eq!(world.refused(ticket), Code::GroupMaxSizeReached);
+}
+
+#[test]
+fn what_is_too_large_is_refused_before_its_protocols_are_compared() {
+    let (mut world, _) = World::stable(2);
+    let other = |join: &mut Join| join.protocols = protocols(&["other"]);
+    let ticket = world.send_join(other);
+    assert_eq!(world.refused(ticket), Code::InconsistentGroupProtocol);
+    let ticket = world.send_join(|join| {
+        other(join);
+        join.protocols[0].metadata = Bytes::from(vec![0; 100_000]);
+    });
+    assert_eq!(world.refused(ticket), Code::GroupMaxSizeReached);
+}
+
+#[test]
+fn an_assignment_takes_the_place_of_the_one_before_it() {
+    let mut world = World::with(Limits { bytes: 2_000, ..limits() });
+    let mut ticket = world.send_join(|_| {});
+    world.advance(DELAY);
+    let large = "x".repeat(1_000);
+    for _ in 0..3 {
+        let joined = world.joined(ticket);
+        let synced = world.send_sync(&joined, &[(&joined.member, &large)]);
+        assert_eq!(world.part(synced), large);
+        ticket = world.send_join(with_id(&joined.member));
+    }
+    let joined = world.joined(ticket);
+    let larger = world.send_sync(&joined, &[(&joined.member, &large.repeat(2))]);
+    assert_eq!(world.refused(larger), Code::UnknownServerError);
+}
+
+#[test]
+fn only_what_takes_more_than_it_replaces_makes_a_group_grow() {
+    let (mut world, joined) = World::stable(2);
+    let (own, wide) = (joined[1].member.clone(), protocols(&["range", "sticky"]));
+    let mut growth = |change: Box<dyn FnOnce(&mut Join)>| {
+        let before = world.group.bytes();
+        let expected = world.measure_join(change);
+        assert_eq!(expected, world.group.bytes().saturating_sub(before));
+        expected
+    };
+    assert_eq!(growth(Box::new(with_id(&own))), 0);
+    assert_eq!(growth(Box::new(with_id(&"nobody".into()))), 0, "it is refused");
+    let id = own.clone();
+    assert!(growth(Box::new(|join| (join.member, join.protocols) = (id, wide))) > 0);
+    assert_eq!(growth(Box::new(with_id(&own))), 0, "less than before");
+    assert!(growth(Box::new(|join| join.invites = true)) > 0);
+    assert!(growth(Box::new(is_static)) > 0);
+    assert_eq!(growth(Box::new(is_static)), 0, "it takes its own place");
 }
 
 #[test]
