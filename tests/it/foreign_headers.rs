@@ -7,6 +7,7 @@ use kafka_protocol::records::Compression;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::{Message, TopicPartitionList};
+use std::process::Command;
 use streamhouse_client::{Admin, ClientError, Connection, Consumer, Start, Telemetry};
 use streamhouse_tests::process::Launch;
 use streamhouse_tests::raw::{self, batch, produce};
@@ -56,6 +57,19 @@ async fn a_header_whose_name_is_no_text_is_told_and_ends_no_consumer() {
     assert!(matches!(error, ClientError::Invalid(_)), "{error:?}");
     assert!(error.to_string().starts_with("record 0 of partition 0"), "{error}");
     assert_eq!(consumer.next().await.expect("the next record").offset, 1);
+
+    // So is who reads with the command line, alone or in a group.
+    for arguments in [&["consume", "odd"][..], &["consume", "odd", "--group", "readers"]] {
+        let mut command = Command::new(BINARY);
+        let told = command.args(arguments).args(["--brokers", &server.kafka.to_string()]).output();
+        let told = told.expect("the command line runs");
+        let errors = String::from_utf8_lossy(&told.stderr);
+        assert!(
+            errors.contains("record 0 of partition 0 of topic \"odd\" has a header"),
+            "{errors}"
+        );
+        assert_eq!(told.status.code(), Some(1), "an error, not the end by a panic: {errors}");
+    }
 
     // A wrapped consumer gives the message itself, whose headers its user need not read.
     let inner: StreamConsumer = ClientConfig::new()
