@@ -1,9 +1,12 @@
 //! Moves the starts of logs: because clients ask for it, and because records have become too old
 //! or too many.
 //!
-//! Age is counted from a record's arrival, by clocks of agents that nobody sets: neither what clients
-//! write into timestamps nor a machine's clock that jumps removes anything. Several agents may do this at once: each record
-//! is removed, and counted, by one of them.
+//! Age is counted from a record's arrival to now. Neither is what clients write into timestamps.
+//! Arrivals are told by the agent's clock, within bounds of the metadata store's: a clock that was
+//! behind removes nothing early. Now is the machine's clock as it was at the start, moved on by one
+//! that nobody can set: a start with a clock that is ahead removes what would be too old then.
+//!
+//! Several agents may do this at once: each record is removed, and counted, by one of them.
 
 use crate::broker::Broker;
 use crate::topics::OpenTopic;

@@ -13,7 +13,7 @@ mod types; // the decorator that measures any store
 
 pub use error::MetadataError;
 pub use metered::Metered;
-pub use sqlite::{SqliteOptions, SqliteStore};
+pub use sqlite::{APPEND_LAG, SqliteOptions, SqliteStore};
 pub use store::MetadataStore;
 pub use types::{
     Agent, Batch, BatchOutcome, Block, CommittedOffset, IndexRow, Locate, Located, OffsetCommit,

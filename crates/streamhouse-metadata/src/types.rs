@@ -99,7 +99,8 @@ pub struct Block {
     pub length: u32,
     /// CRC-32C of its bytes.
     pub crc: u32,
-    /// When its batches were appended, by the agent's clock, in milliseconds since the epoch.
+    /// When its batches were appended, by the agent's clock, in milliseconds since the epoch. The
+    /// store's clock bounds what is stored: see `SqliteOptions::append_lag`.
     pub append_time_ms: i64,
     /// The batches to commit, in order. Bytes between them belong to batches that must not be.
     pub batches: Vec<Batch>,

@@ -6,10 +6,12 @@
 //! (orphans). So a paused agent can lose time, never an acknowledged record.
 //!
 //! Several agents may do this at once: it is harmless, and they share the work so that each object
-//! is counted once. Invariant: a name that is not a segment's is never deleted.
+//! is counted once. Invariant: a name that is not a segment's is never deleted. Invariant: no orphan
+//! is deleted in an object store that is not marked as this cluster's, or whose mark holds it.
 
 use crate::error::StoreError;
 use crate::object_store::ObjectStore;
+use crate::ownership::{Ownership, Unowned};
 use crate::segment::SegmentName;
 use crate::writer_pool::WriterPool;
 use futures_util::{StreamExt as _, stream};
@@ -45,6 +47,8 @@ pub struct GarbageConfig {
     pub interval: Duration,
     /// How often it is looked for orphans, which lists the objects of the last hours. Default: 1 h.
     pub sweep: Duration,
+    /// Whether orphans are deleted at all. Default: true.
+    pub orphans: bool,
 }
 
 impl GarbageConfig {
@@ -55,6 +59,7 @@ impl GarbageConfig {
             grace: Duration::from_secs(900),
             interval: Duration::from_secs(60),
             sweep: Duration::from_secs(3_600),
+            orphans: true,
         }
     }
 }
@@ -67,7 +72,11 @@ pub struct Collector {
     metadata: Arc<dyn MetadataStore>,
     writer: WriterPool,
     meters: Meters,
+    /// None until the first round.
+    ownership: Option<Ownership>,
     swept: Option<Swept>,
+    /// When it was last found that orphans are not to be deleted.
+    refused: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -130,7 +139,16 @@ impl Collector {
             pending: metrics.pending.bind(&()),
             duration: metrics.duration.bind_each(|outcome| outcome),
         };
-        Self { config, store, metadata, writer, meters, swept: None }
+        Self {
+            config,
+            store,
+            metadata,
+            writer,
+            meters,
+            ownership: None,
+            swept: None,
+            refused: None,
+        }
     }
 
     /// Works for ever; the first round begins after one interval.
@@ -160,6 +178,11 @@ impl Collector {
 
     async fn collect(&mut self) -> Result<(), Failure> {
         let grace_ms = i64::try_from(self.config.grace.as_millis()).unwrap_or(i64::MAX);
+        if self.ownership.is_none() {
+            // Before the floor rises: a restored metadata store is told by it.
+            let (store, metadata) = (self.store.clone(), self.metadata.clone());
+            self.ownership = Some(Ownership::new(store, metadata).await?);
+        }
         let floor_ms = self.metadata.raise_floor(grace_ms).await?;
         let floor_ms = u64::try_from(floor_ms).unwrap_or(0);
         // Whatever this agent's clock says, its next segments can be committed.
@@ -170,8 +193,10 @@ impl Collector {
         if !share.is_first() {
             self.meters.pending.set(0); // the first agent tells
         }
-        let due = self.swept.is_none_or(|swept| swept.at.elapsed() >= self.config.sweep);
-        let swept = if due { self.sweep(floor_ms, share).await } else { Ok(()) };
+        let last = self.swept.map(|swept| swept.at).max(self.refused);
+        let due = last.is_none_or(|last| last.elapsed() >= self.config.sweep);
+        let swept =
+            if due && self.config.orphans { self.orphans(floor_ms, share).await } else { Ok(()) };
         unreferenced.and(swept)
     }
 
@@ -202,6 +227,25 @@ impl Collector {
             }
             self.breathe().await;
         }
+    }
+
+    /// Deletes orphans, where they are this cluster's to delete.
+    async fn orphans(&mut self, floor_ms: u64, share: Share) -> Result<(), Failure> {
+        let Some(ownership) = &mut self.ownership else { return Ok(()) };
+        match ownership.claim().await {
+            Ok(()) => {}
+            Err(Unowned::Metadata(error)) => return Err(error.into()),
+            Err(Unowned::Store(error)) => return Err(error.into()),
+            Err(reason) => {
+                self.refused = Some(Instant::now());
+                tracing::warn!(%reason, "orphans are not deleted");
+                return Ok(());
+            }
+        }
+        if share.is_first() {
+            ownership.sweeping(floor_ms).await?;
+        }
+        self.sweep(floor_ms, share).await
     }
 
     /// Deletes the orphans of this agent's shards that are stamped below `floor_ms`.

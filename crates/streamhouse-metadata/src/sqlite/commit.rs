@@ -20,13 +20,14 @@ pub(super) fn json(table: &impl Serialize) -> Result<String, MetadataError> {
 pub(super) async fn commit(
     session: &mut Session<'_>,
     segments: Vec<Segment>,
+    append_lag_ms: i64,
 ) -> Result<Vec<Vec<BatchOutcome>>, MetadataError> {
     let (floor_ms, known) = known_segments(session, &segments).await?;
     let mut state = State { floor_ms, segments: known, ..State::default() };
     read_partitions(session, &segments, &mut state).await?;
     let decision = decide(state, &segments)?;
     write_segments(session, &segments, &decision).await?;
-    write_runs(session, &decision).await?;
+    write_runs(session, &decision, append_lag_ms).await?;
     write_partitions(session, &decision).await?;
     Ok(decision.outcomes)
 }
@@ -157,7 +158,11 @@ async fn write_segments(
     Ok(())
 }
 
-async fn write_runs(session: &mut Session<'_>, decision: &Decision) -> Result<(), MetadataError> {
+async fn write_runs(
+    session: &mut Session<'_>,
+    decision: &Decision,
+    append_lag_ms: i64,
+) -> Result<(), MetadataError> {
     let rows: Vec<_> = decision
         .segments
         .iter()
@@ -180,16 +185,18 @@ async fn write_runs(session: &mut Session<'_>, decision: &Decision) -> Result<()
         return Ok(());
     }
     // An agent's clock may be ahead; a run of the future would be kept, with all after it, until
-    // its time has come.
+    // its time has come. It may be behind; a run of the distant past would be removed at once.
     let insert = "INSERT INTO runs (partition, base_offset, next_offset, segment,
             block_position, block_length, block_crc, position, length, max_timestamp_ms,
             reached_ms, append_time_ms, end_bytes)
         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3,
             value ->> 4, value ->> 5, value ->> 6, value ->> 7, value ->> 8, value ->> 9,
-            value ->> 10, min(value ->> 11, CAST(unixepoch('subsec') * 1000 AS INTEGER)),
+            value ->> 10,
+            max(min(value ->> 11, CAST(unixepoch('subsec') * 1000 AS INTEGER)),
+                CAST(unixepoch('subsec') * 1000 AS INTEGER) - ?2),
             value ->> 12
         FROM jsonb_each(?1)";
-    session.run(query(insert).bind(json(&rows)?)).await?;
+    session.run(query(insert).bind(json(&rows)?).bind(append_lag_ms)).await?;
     Ok(())
 }
 

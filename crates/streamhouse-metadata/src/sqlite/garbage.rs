@@ -17,8 +17,18 @@ pub(super) async fn raise_floor(
 ) -> Result<i64, MetadataError> {
     let update = "UPDATE store SET
             floor_ms = max(floor_ms, CAST(unixepoch('subsec') * 1000 AS INTEGER) - ?1)
-        RETURNING floor_ms";
-    one(session.first(query_as::<_, (i64,)>(update).bind(grace_ms)).await?)
+        RETURNING floor_ms, floor_ms - CAST(unixepoch('subsec') * 1000 AS INTEGER)";
+    let row = session.first(query_as::<_, (i64, i64)>(update).bind(grace_ms)).await?;
+    if let Some((floor_ms, ahead_ms)) = row.filter(|(_, ahead_ms)| *ahead_ms > 0) {
+        // It never falls: segments are stamped at the floor, and no object becomes garbage.
+        tracing::warn!(
+            floor_ms,
+            ahead_ms,
+            "the floor of garbage collection lies in the future: the clock was ahead once, or is \
+             behind now; set it right. Until it reaches the floor, nothing new is deleted"
+        );
+    }
+    one(row.map(|(floor_ms, _)| (floor_ms,)))
 }
 
 /// The first id that is not below the floor: ids sort by their stamp.

@@ -44,7 +44,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Mutex, Notify, oneshot, watch};
 use uuid::Uuid;
 
-pub use self::open::SqliteOptions;
+pub use self::open::{APPEND_LAG, SqliteOptions};
 
 /// The metadata store in one SQLite file. Cheap to clone; closed when the last clone is dropped.
 #[derive(Clone, Debug)]
@@ -56,6 +56,8 @@ pub struct SqliteStore {
 struct Inner {
     path: PathBuf,
     cluster_id: Uuid,
+    /// How far behind the store's clock the time of an append may lie.
+    append_lag_ms: i64,
     writer: Writer,
     readers: SqlitePool,
     statements: Arc<AtomicU64>,
@@ -83,7 +85,15 @@ impl SqliteStore {
     /// # Errors
     /// [`MetadataError::Refused`]: the temporary directory is not writable.
     pub async fn in_memory() -> Result<Self, MetadataError> {
-        open::in_memory().await
+        Self::in_memory_with(SqliteOptions::default()).await
+    }
+
+    /// As [`in_memory`](Self::in_memory), with `options`, but for `durable`.
+    ///
+    /// # Errors
+    /// As [`in_memory`](Self::in_memory).
+    pub async fn in_memory_with(options: SqliteOptions) -> Result<Self, MetadataError> {
+        open::in_memory(options).await
     }
 
     /// Closes the store for all its clones: finishes what has been asked for, refuses what comes
@@ -137,8 +147,11 @@ impl MetadataStore for SqliteStore {
         if segments.is_empty() {
             return Ok(Vec::new());
         }
-        let segments = segments.to_vec();
-        self.write(Lane::Produce, move |session| Box::pin(commit::commit(session, segments))).await
+        let (segments, lag_ms) = (segments.to_vec(), self.inner.append_lag_ms);
+        self.write(Lane::Produce, move |session| {
+            Box::pin(commit::commit(session, segments, lag_ms))
+        })
+        .await
     }
 
     async fn settle(

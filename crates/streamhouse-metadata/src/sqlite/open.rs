@@ -38,7 +38,18 @@ pub struct SqliteOptions {
     /// After how long without a batch an idempotent producer is forgotten in a partition, by the
     /// store's clock; it may take up to ten minutes longer. Default 7 days.
     pub producer_expiry: Duration,
+    /// How far behind the store's clock the time of an append may lie when it is committed; an
+    /// earlier one is raised to it. Default: [`APPEND_LAG`].
+    pub append_lag: Duration,
 }
+
+/// The default of [`SqliteOptions::append_lag`].
+///
+/// A batch waits for its segment to be stored and committed, by default 21 s at most, and an agent's
+/// clock may be somewhat behind. One that is further behind than that is wrong: retention would
+/// remove what it has just acknowledged. The price of the bound is that what waited for longer is
+/// kept for as much longer.
+pub const APPEND_LAG: Duration = Duration::from_secs(120);
 
 impl Default for SqliteOptions {
     fn default() -> Self {
@@ -47,6 +58,7 @@ impl Default for SqliteOptions {
             busy_timeout: Duration::from_secs(5),
             durable: true,
             producer_expiry: Duration::from_secs(7 * 86_400),
+            append_lag: APPEND_LAG,
         }
     }
 }
@@ -67,13 +79,13 @@ impl SqliteOptions {
     }
 }
 
-pub(super) async fn in_memory() -> Result<SqliteStore, MetadataError> {
+pub(super) async fn in_memory(options: SqliteOptions) -> Result<SqliteStore, MetadataError> {
     let directory = std::env::temp_dir().join(format!("streamhouse-{}", Uuid::new_v4()));
     let refused =
         |error| MetadataError::Refused(format!("cannot create {}: {error}", directory.display()));
     std::fs::create_dir(&directory).map_err(refused)?;
     let path = directory.join("metadata.db");
-    let options = SqliteOptions { durable: false, ..SqliteOptions::default() };
+    let options = SqliteOptions { durable: false, ..options };
     open(&path, options, Some(TempDirectory(directory))).await
 }
 
@@ -114,6 +126,7 @@ pub(super) async fn open(
     let inner = Inner {
         path: path.to_owned(),
         cluster_id,
+        append_lag_ms: i64::try_from(options.append_lag.as_millis()).unwrap_or(i64::MAX),
         writer,
         readers,
         statements,

@@ -186,7 +186,11 @@ async fn pass(
 
 async fn move_starts(session: &mut Session<'_>, moves: &[Move]) -> Result<(), MetadataError> {
     // The last move of a partition is its furthest.
-    let ends: BTreeMap<i64, i64> = moves.iter().map(|one| (one.partition, one.to)).collect();
+    let moved = moves.iter().filter(|one| one.from < one.to);
+    let ends: BTreeMap<i64, i64> = moved.map(|one| (one.partition, one.to)).collect();
+    if ends.is_empty() {
+        return Ok(());
+    }
     let ends: Vec<_> = ends.into_iter().collect();
     let update = "UPDATE partitions SET log_start = moved.value ->> 1
         FROM jsonb_each(?1) AS moved WHERE partitions.id = moved.value ->> 0";

@@ -2,10 +2,11 @@
 
 use crate::make::{append, at, batch, commit, from, object, segment};
 use std::sync::Arc;
+use std::time::Duration;
 use streamhouse_metadata::BatchOutcome::{Committed, Duplicate, Rejected};
 use streamhouse_metadata::{
     IndexRow, Locate, Located, MetadataError, MetadataStore, Metered, ProducerIdentity, Rejection,
-    Retention, Segment, SqliteStore, TopicPartition, Totals, Watermarks,
+    Retention, Segment, SqliteOptions, SqliteStore, TopicPartition, Totals, Watermarks,
 };
 use streamhouse_observability::instruments::MetadataMetrics;
 use streamhouse_observability::testing;
@@ -51,14 +52,20 @@ conformance! {
     empty_input_is_answered_with_nothing,
 }
 
+/// Takes append times as they come, so that tests may count them from 0.
+async fn in_memory() -> SqliteStore {
+    let options = SqliteOptions { append_lag: Duration::MAX, ..SqliteOptions::default() };
+    SqliteStore::in_memory_with(options).await.unwrap()
+}
+
 pub async fn sqlite() -> Store {
-    Arc::new(SqliteStore::in_memory().await.unwrap())
+    Arc::new(in_memory().await)
 }
 
 pub async fn metered() -> Store {
     let (declare, _seen) = testing::in_memory();
     let metrics = MetadataMetrics::declare(&declare);
-    Arc::new(Metered::new(&metrics, SqliteStore::in_memory().await.unwrap()))
+    Arc::new(Metered::new(&metrics, in_memory().await))
 }
 
 async fn locate(store: &Store, partition: TopicPartition, offset: i64, max_bytes: u64) -> Located {

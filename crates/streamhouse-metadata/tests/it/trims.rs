@@ -3,10 +3,11 @@
 use crate::conformance::Store;
 use crate::make::{append, at, batch, commit, segment};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 use streamhouse_metadata::BatchOutcome::Committed;
 use streamhouse_metadata::{
-    Batch, CommittedOffset, IndexRow, Locate, OffsetCommit, Position, Retention, Segment, Topic,
-    TopicPartition, Trim, TrimOutcome, Trimmed, Watermarks,
+    APPEND_LAG, Batch, CommittedOffset, IndexRow, Locate, OffsetCommit, Position, Retention,
+    Segment, SqliteStore, Topic, TopicPartition, Trim, TrimOutcome, Trimmed, Watermarks,
 };
 
 conformance! {
@@ -281,4 +282,23 @@ async fn positions_tell_times_and_bytes_to_the_end(store: Store) {
 async fn no_trims_are_answered_with_nothing(store: Store) {
     assert_eq!(store.trim(&[]).await.unwrap(), vec![]);
     assert_eq!(store.positions(&[]).await.unwrap(), vec![]);
+}
+
+#[tokio::test]
+async fn a_run_of_a_clock_that_is_far_behind_was_appended_shortly_before_its_commit() {
+    let store: Store = Arc::new(SqliteStore::in_memory().await.unwrap());
+    let a = at(&topic(&store, 1).await, 0);
+    let now = || {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        i64::try_from(since.as_millis()).unwrap()
+    };
+    let (lag, before) = (i64::try_from(APPEND_LAG.as_millis()).unwrap(), now());
+    let days = |days: i64| days * 86_400_000;
+    commit(&*store, &appended(a, before - days(8))).await;
+    let stored = position(&store, a, 0).await.unwrap().append_time_ms;
+    assert!((before - lag..=now() - lag).contains(&stored), "{stored} for {before}");
+    assert_eq!(trim(&store, a, Trim::AppendedBefore(now() - days(7))).await, trimmed(0, 0));
+    // What waited for its commit within the bound keeps its time.
+    commit(&*store, &appended(a, before - 1_000)).await;
+    assert_eq!(position(&store, a, 1).await.unwrap().append_time_ms, before - 1_000);
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use streamhouse_kafka::KafkaError;
 use streamhouse_metadata::MetadataError;
+use streamhouse_storage::Unowned;
 use streamhouse_storage::object_store::OpenError;
 
 /// Why the server did not start, or did not end well.
@@ -27,6 +28,9 @@ pub enum StartError {
     /// The object store cannot be opened.
     #[error(transparent)]
     ObjectStore(#[from] OpenError),
+    /// The object store is another cluster's.
+    #[error(transparent)]
+    Owner(#[from] Unowned),
     /// The metadata store cannot be opened.
     #[error("{}", metadata(.path, .source))]
     Metadata {

@@ -85,6 +85,7 @@ impl App {
             Arc::new(Metered::new(&instruments.metadata, sqlite.clone()));
         let wanted = store::object_store(config);
         let objects = open(&instruments.object_store, &wanted)?;
+        store::claim(&objects, &metadata).await?;
 
         let clock = Clock::new();
         let broker_config = broker_config(config, kafka_addr, clock);

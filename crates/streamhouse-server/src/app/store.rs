@@ -3,12 +3,16 @@
 use super::error::StartError;
 use crate::config::{Config, MetadataUrl, ObjectStoreUrl, Secret as Shown};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
-use streamhouse_metadata::{SqliteOptions, SqliteStore};
+use streamhouse_metadata::{MetadataStore, SqliteOptions, SqliteStore};
 use streamhouse_storage::object_store::{
-    ObjectStoreConfig, ObjectStoreUrl as Url, S3Config, Secret,
+    ObjectStore, ObjectStoreConfig, ObjectStoreUrl as Url, S3Config, Secret,
 };
-use streamhouse_storage::{Clock, GarbageConfig, WriterConfig};
+use streamhouse_storage::{Clock, GarbageConfig, Ownership, Unowned, WriterConfig};
+
+/// How long a start waits for the object store to tell whose it is.
+const CLAIM: Duration = Duration::from_secs(3);
 
 /// What the object store is opened with.
 pub(super) fn object_store(config: &Config) -> ObjectStoreConfig {
@@ -49,8 +53,35 @@ pub(super) fn writer(config: &Config, url: &Url, agent: i32, clock: Clock) -> Wr
 /// How agent number `agent` collects garbage.
 pub(super) fn garbage(config: &Config, agent: i32) -> GarbageConfig {
     let garbage = &config.garbage;
-    let (grace, interval, sweep) = (garbage.grace, garbage.interval, garbage.sweep);
-    GarbageConfig { grace, interval, sweep, ..GarbageConfig::new(agent) }
+    GarbageConfig {
+        grace: garbage.grace,
+        interval: garbage.interval,
+        sweep: garbage.sweep,
+        orphans: garbage.orphans,
+        ..GarbageConfig::new(agent)
+    }
+}
+
+/// Marks the object store as the cluster's, and warns when its orphans cannot be deleted. Whoever
+/// deletes them asks again, so a store that does not answer holds no start up.
+///
+/// # Errors
+/// The object store is another cluster's.
+pub(super) async fn claim(
+    objects: &Arc<dyn ObjectStore>,
+    metadata: &Arc<dyn MetadataStore>,
+) -> Result<(), StartError> {
+    let claim = async { Ownership::new(objects.clone(), metadata.clone()).await?.claim().await };
+    match tokio::time::timeout(CLAIM, claim).await {
+        Ok(Ok(())) => {}
+        Ok(Err(foreign @ Unowned::Foreign { .. })) => return Err(foreign.into()),
+        Ok(Err(reason)) => tracing::warn!(%reason, "orphans are not deleted"),
+        Err(_) => {
+            let seconds = CLAIM.as_secs();
+            tracing::warn!(seconds, "the object store did not tell in time whose it is");
+        }
+    }
+    Ok(())
 }
 
 /// Opens the metadata store.

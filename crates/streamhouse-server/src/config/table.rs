@@ -208,6 +208,9 @@ settings! {
         /// How often it is looked for objects that were stored and never committed, which lists
         /// the objects of the last hours.
         sweep: Duration = Duration::from_secs(3_600);
+        /// Whether objects are deleted that were stored and never committed. Switch it off before
+        /// the metadata store is restored from a copy: the copy does not know what came after it.
+        orphans: bool = true;
     }
 
     /// The cache of what was written or read.

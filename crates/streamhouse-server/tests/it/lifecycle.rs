@@ -251,6 +251,33 @@ fn a_data_directory_in_use_or_out_of_reach_is_told() {
     assert!(finished.stderr.contains("--data-dir"), "{}", finished.stderr);
 }
 
+#[test]
+fn a_start_over_the_objects_of_another_cluster_is_refused_and_the_own_one_starts_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let metadata = |name: &str| format!("sqlite://{}", folder.path().join(name).display());
+    let start = |name: &str| {
+        Server::start(&["--data-dir", &data.display().to_string(), "--metadata", &metadata(name)])
+    };
+    for _ in 0..2 {
+        let mut server = start("one.db");
+        server.signal(15);
+        assert!(server.wait().success(), "{}", server.log());
+        assert!(!server.log().contains("orphans are not deleted"), "{}", server.log());
+    }
+    let marks = std::fs::read_dir(data.join("objects/cluster")).unwrap();
+    let marks: Vec<_> = marks.map(|one| one.unwrap().file_name().into_string().unwrap()).collect();
+    let [cluster] = &marks[..] else { panic!("{marks:?}") };
+
+    let arguments = ["serve", "--kafka-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0"];
+    let mut other = streamhouse(folder.path(), &arguments);
+    other.arg("--data-dir").arg(&data).args(["--metadata", &metadata("two.db")]);
+    let stderr = finish(other, "").expect(1).stderr;
+    let belongs = format!("this object store belongs to cluster {cluster}, the metadata store is");
+    assert!(stderr.contains(&belongs), "{stderr}");
+    assert!(stderr.contains("start with the metadata store of"), "{stderr}");
+}
+
 #[tokio::test]
 async fn a_kafka_port_that_ends_ends_the_process_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();

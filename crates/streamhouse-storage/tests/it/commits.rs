@@ -2,7 +2,8 @@
 
 use crate::support::{CommitFault, Log, at, config, eventually, is, marked};
 use std::time::Duration;
-use streamhouse_storage::{AppendError, WriterConfig};
+use streamhouse_metadata::{MetadataStore as _, Trim, TrimOutcome};
+use streamhouse_storage::{AppendError, Clock, WriterConfig};
 
 #[tokio::test]
 async fn a_commit_whose_reply_was_lost_is_answered_from_what_was_stored() {
@@ -111,4 +112,19 @@ async fn while_a_commit_runs_segments_gather_for_the_next_one() {
         assert_eq!(outcome.await.unwrap().base_offset, offset);
     }
     assert_eq!(log.metadata.commits(), [1, 3]);
+}
+
+#[tokio::test]
+async fn what_an_agent_of_the_distant_past_appended_is_not_removed_as_too_old() {
+    let (now, day) = (Clock::new().now_ms(), 86_400_000);
+    let clock = Clock::at(now - 8 * day);
+    let log = Log::with(WriterConfig { clock, ..config() }).await;
+    let partition = at(&log.topic("orders", 1).await, 0);
+    log.append(partition, &marked("kept")).await.unwrap();
+    // The next process begins at the machine's time, and keeps seven days.
+    let wanted = [(partition, Trim::AppendedBefore(now - 7 * day))];
+    let told = log.metadata.trim(&wanted).await.unwrap().remove(0);
+    let TrimOutcome::Trimmed(trimmed) = told else { panic!("{told:?}") };
+    assert_eq!((trimmed.log_start, trimmed.records), (0, 0));
+    assert_eq!(log.another().read_all(partition).await.len(), 1);
 }

@@ -2,15 +2,16 @@
 
 use crate::support::{CommitFault, DEADLINE, Log, at, eventually, is, marked};
 use bytes::Bytes;
+use std::sync::Arc;
 use std::time::Duration;
-use streamhouse_metadata::{MetadataStore as _, Rejection, Trim};
+use streamhouse_metadata::{MetadataStore, Rejection, SqliteOptions, SqliteStore, Trim};
 use streamhouse_observability::instruments::GarbageMetrics;
 use streamhouse_observability::labels::Operation;
 use streamhouse_observability::testing::{Seen, in_memory};
 use streamhouse_storage::object_store::ObjectStore as _;
 use streamhouse_storage::segment::SegmentName;
 use streamhouse_storage::testing::{BatchSpec, Fault};
-use streamhouse_storage::{AppendError, Collector, GarbageConfig};
+use streamhouse_storage::{AppendError, Collector, GarbageConfig, Ownership, Unowned};
 use uuid::Uuid;
 
 const OBJECTS: &str = "streamhouse.garbage.objects";
@@ -25,6 +26,18 @@ const FOREIGN: [&str; 5] = [
     "backup",
     "7f/readme",
 ];
+
+/// A log whose object store is marked as its cluster's, as a server's start does.
+async fn claimed() -> Log {
+    let log = Log::start().await;
+    claim(&log, log.metadata.clone()).await.unwrap();
+    log
+}
+
+/// What a start of a server with `metadata` over the objects of `log` is told.
+async fn claim(log: &Log, metadata: Arc<dyn MetadataStore>) -> Result<(), Unowned> {
+    Ownership::new(log.store.clone(), metadata).await.unwrap().claim().await
+}
 
 /// A collector of agent number `agent` that looks for everything in each round.
 fn collector(log: &Log, agent: i32, grace: Duration) -> (Collector, Seen) {
@@ -58,7 +71,7 @@ async fn a_moment() {
 
 #[tokio::test]
 async fn an_orphan_goes_when_the_floor_has_passed_it_and_nothing_else_ever_does() {
-    let log = Log::start().await;
+    let log = claimed().await;
     let partition = at(&log.topic("orders", 1).await, 0);
     let kept = marked("kept");
     log.append(partition, &kept).await.unwrap();
@@ -87,7 +100,7 @@ async fn an_orphan_goes_when_the_floor_has_passed_it_and_nothing_else_ever_does(
 
 #[tokio::test]
 async fn more_orphans_than_a_listing_shows_go_in_one_round() {
-    let log = Log::start().await;
+    let log = claimed().await;
     for _ in 0..2_500 {
         put(&log, &SegmentName::fresh(7, 0).to_string()).await;
     }
@@ -103,7 +116,7 @@ async fn more_orphans_than_a_listing_shows_go_in_one_round() {
 
 #[tokio::test]
 async fn objects_go_with_their_last_record_by_a_trim_or_with_their_topic() {
-    let log = Log::start().await;
+    let log = claimed().await;
     let kept = at(&log.topic("kept", 1).await, 0);
     let gone = log.topic("gone", 1).await;
     for n in 0..5 {
@@ -131,7 +144,7 @@ async fn objects_go_with_their_last_record_by_a_trim_or_with_their_topic() {
 
 #[tokio::test]
 async fn an_agent_that_was_paused_beyond_the_grace_is_refused_and_loses_nothing() {
-    let log = Log::start().await;
+    let log = claimed().await;
     let partition = at(&log.topic("orders", 1).await, 0);
     log.append(partition, &BatchSpec::new(1).producer(5, 0, 0)).await.unwrap();
     log.metadata.queue([CommitFault::Hold]);
@@ -173,7 +186,7 @@ async fn segments_are_stamped_at_the_floor_while_the_agents_clock_is_behind_it()
 
 #[tokio::test]
 async fn what_cannot_be_deleted_is_kept_in_mind_and_deleted_later() {
-    let log = Log::start().await;
+    let log = claimed().await;
     let topic = log.topic("orders", 1).await;
     for _ in 0..4 {
         log.append(at(&topic, 0), &BatchSpec::new(1)).await.unwrap();
@@ -200,7 +213,7 @@ async fn what_cannot_be_deleted_is_kept_in_mind_and_deleted_later() {
 
 #[tokio::test]
 async fn agents_share_the_work_and_count_each_object_once() {
-    let log = Log::start().await;
+    let log = claimed().await;
     let mut ids = Vec::new();
     for port in 1..=3 {
         let agent =
@@ -228,7 +241,7 @@ async fn agents_share_the_work_and_count_each_object_once() {
 
 #[tokio::test]
 async fn a_round_that_ends_midway_leaves_what_the_next_one_finds() {
-    let log = Log::start().await;
+    let log = claimed().await;
     let topic = log.topic("orders", 1).await;
     for n in 0..20 {
         log.append(at(&topic, 0), &marked(&n.to_string())).await.unwrap();
@@ -243,4 +256,117 @@ async fn a_round_that_ends_midway_leaves_what_the_next_one_finds() {
     let (mut collector, _) = collector(&log, 1, Duration::ZERO);
     until(&log, &mut collector, 5).await;
     assert_eq!(log.another().read_all(at(&topic, 0)).await.len(), 5);
+}
+
+/// One round of a collector of `metadata` that looks for everything without grace.
+async fn round(log: &Log, metadata: Arc<dyn MetadataStore>, orphans: bool) {
+    let config = GarbageConfig {
+        grace: Duration::ZERO,
+        sweep: Duration::ZERO,
+        orphans,
+        ..GarbageConfig::new(1)
+    };
+    let metrics = GarbageMetrics::declare(&in_memory().0);
+    let mut collector =
+        Collector::new(config, log.store.clone(), metadata, log.pool.clone(), &metrics);
+    assert!(collector.round().await);
+    assert!(collector.round().await);
+}
+
+async fn fresh_metadata() -> Arc<dyn MetadataStore> {
+    Arc::new(SqliteStore::in_memory().await.unwrap())
+}
+
+async fn exists(log: &Log, name: &str) -> bool {
+    log.store.inner().head(name).await.is_ok()
+}
+
+#[tokio::test]
+async fn another_cluster_on_the_same_objects_deletes_nothing_and_is_refused_by_name() {
+    let log = claimed().await;
+    let partition = at(&log.topic("orders", 1).await, 0);
+    log.append(partition, &marked("kept")).await.unwrap();
+    a_moment().await;
+    let other = fresh_metadata().await;
+    round(&log, other.clone(), true).await;
+    assert_eq!((log.objects().await, log.another().read_all(partition).await.len()), (1, 1));
+
+    let refused = claim(&log, other.clone()).await.unwrap_err();
+    let said = refused.to_string();
+    let ids = [log.metadata.cluster_id().await.unwrap(), other.cluster_id().await.unwrap()];
+    assert!(ids.iter().all(|id| said.contains(&id.to_string())), "{said}");
+    let Unowned::Foreign { cluster, other } = refused else { panic!("{said}") };
+    assert_eq!([other, cluster], ids);
+    claim(&log, log.metadata.clone()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_new_metadata_store_over_unmarked_segments_deletes_none_until_it_is_told_to() {
+    let log = Log::start().await;
+    let partition = at(&log.topic("orders", 1).await, 0);
+    log.append(partition, &marked("kept")).await.unwrap();
+    a_moment().await;
+    let fresh = fresh_metadata().await;
+    round(&log, fresh.clone(), true).await;
+    assert_eq!(log.objects().await, 1);
+    // Nor after a restart: the hold is stored.
+    let Err(Unowned::Held { object }) = claim(&log, fresh.clone()).await else { panic!() };
+    round(&log, fresh.clone(), true).await;
+    assert_eq!(log.objects().await, 1);
+
+    log.store.inner().delete(&object).await.unwrap();
+    round(&log, fresh, true).await;
+    assert_eq!(log.objects().await, 0);
+}
+
+#[tokio::test]
+async fn a_restored_metadata_store_deletes_nothing_that_came_after_its_copy() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, copy) = (folder.path().join("metadata.db"), folder.path().join("copy.db"));
+    let open = async |path| -> SqliteStore {
+        SqliteStore::open(path, SqliteOptions::default()).await.unwrap()
+    };
+    let log = Log::start().await;
+    let sqlite = open(&*path).await;
+    claim(&log, Arc::new(sqlite.clone())).await.unwrap();
+    round(&log, Arc::new(sqlite.clone()), true).await;
+    sqlite.close().await;
+    std::fs::copy(&path, &copy).unwrap();
+
+    let sqlite = open(&*path).await;
+    a_moment().await;
+    round(&log, Arc::new(sqlite.clone()), true).await;
+    sqlite.close().await;
+    let later = SegmentName::fresh(1, 0).to_string();
+    put(&log, &later).await;
+    a_moment().await;
+
+    let restored = open(&*copy).await;
+    round(&log, Arc::new(restored.clone()), true).await;
+    assert!(exists(&log, &later).await);
+    // Its floor has risen above all that was noted: the hold stays all the same.
+    let Err(Unowned::Held { object }) = claim(&log, Arc::new(restored.clone())).await else {
+        panic!()
+    };
+    round(&log, Arc::new(restored.clone()), true).await;
+    assert!(exists(&log, &later).await);
+    log.store.inner().delete(&object).await.unwrap();
+    round(&log, Arc::new(restored), true).await;
+    assert!(!exists(&log, &later).await);
+}
+
+#[tokio::test]
+async fn with_orphans_off_only_what_is_known_to_be_unused_goes() {
+    let log = claimed().await;
+    let partition = at(&log.topic("orders", 1).await, 0);
+    log.append(partition, &marked("gone")).await.unwrap();
+    log.metadata.trim(&[(partition, Trim::ToEnd)]).await.unwrap();
+    let orphan = SegmentName::fresh(7, 0).to_string();
+    put(&log, &orphan).await;
+    a_moment().await;
+    round(&log, log.metadata.clone(), false).await;
+    assert_eq!(log.objects().await, 1);
+    assert!(exists(&log, &orphan).await);
+    round(&log, log.metadata.clone(), true).await;
+    assert_eq!(log.objects().await, 0);
 }

@@ -112,9 +112,10 @@ impl Log {
         }
     }
 
-    /// How many objects were stored.
+    /// How many objects are stored, the marks of clusters apart.
     pub async fn objects(&self) -> usize {
-        self.store.inner().list("", None).await.unwrap().len()
+        let all = self.store.inner().list("", None).await.unwrap();
+        all.iter().filter(|one| !one.name.starts_with("cluster/")).count()
     }
 }
 
