@@ -131,6 +131,9 @@ impl Committer {
             candidates.iter_mut().filter_map(Candidate::take_segment).collect();
         let span = commit_span(&candidates);
         let decisions = self.decide(&segments).instrument(span).await;
+        if !decisions.is_empty() {
+            self.shared.commits.ended(decisions.iter().find_map(|one| one.as_ref().err()));
+        }
         self.heed(&decisions);
         let mut decisions = decisions.into_iter();
         let mut segments = segments.into_iter();

@@ -22,7 +22,8 @@ pub struct WriterConfig {
     /// How long one call to the metadata store may take before its outcome counts as unknown.
     /// Default: 10 s.
     pub commit_timeout: Duration,
-    /// How long the pool may make no progress while batches wait before it counts as stuck.
+    /// How long the pool may make no progress while batches wait before it counts as stuck,
+    /// and how long after the last of several failed commits it counts as unable to commit.
     /// Default: 30 s.
     pub stuck_after: Duration,
     /// What append times are read from. Default: one that begins at the machine's time.

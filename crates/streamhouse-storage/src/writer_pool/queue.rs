@@ -1,5 +1,6 @@
 //! The open segment, and the segments that are full and wait for a slot.
 
+use super::health::Commits;
 use super::meters::{Held, Meters};
 use super::{Append, Appended, WriterConfig};
 use crate::error::AppendError;
@@ -21,6 +22,7 @@ pub(super) type Answer = Result<Appended, AppendError>;
 pub(super) struct Shared {
     pub config: WriterConfig,
     pub meters: Arc<Meters>,
+    pub commits: Commits,
     queue: Mutex<Queue>,
     /// Wakes the flusher: there is a new open or full segment, or the pool is to end.
     work: Notify,
@@ -89,6 +91,7 @@ impl Shared {
         Self {
             config,
             meters,
+            commits: Commits::default(),
             queue: Mutex::new(queue),
             work: Notify::new(),
             floor_ms: AtomicU64::new(0),

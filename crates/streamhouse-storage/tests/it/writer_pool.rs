@@ -1,6 +1,6 @@
 //! The way in: order, growth, failures of the object store, shutdown.
 
-use crate::support::{Log, at, config, eventually, is, marked};
+use crate::support::{CommitFault, Log, at, config, eventually, is, marked};
 use std::time::Duration;
 use streamhouse_metadata::{MetadataStore as _, Rejection};
 use streamhouse_observability::health::Check as _;
@@ -259,4 +259,46 @@ async fn a_pool_that_makes_no_progress_is_unhealthy_until_it_does() {
     log.pool.probe().await.unwrap();
     assert!(log.pool.required() && !log.cache.required());
     log.cache.probe().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pool_whose_commits_all_fail_is_unhealthy_until_one_succeeds() {
+    let log = Log::start().await;
+    let topic = log.topic("orders", 1).await;
+    for failed in 0..3 {
+        log.pool.probe().await.unwrap_or_else(|error| panic!("{failed} failed: {error}"));
+        log.metadata.queue([CommitFault::Corrupt]);
+        log.append(at(&topic, 0), &marked("lost")).await.unwrap_err();
+    }
+    log.metadata.ping().await.expect("a ping sees nothing of it");
+    assert_eq!(log.pool.probe().await.unwrap_err(), "the last 3 commits failed: corrupt");
+    log.append(at(&topic, 0), &marked("kept")).await.unwrap();
+    log.pool.probe().await.unwrap();
+}
+
+#[tokio::test]
+async fn commits_that_the_store_refuses_say_nothing_of_its_health() {
+    let log = Log::start().await;
+    let topic = log.topic("orders", 1).await;
+    for _ in 0..4 {
+        log.metadata.queue([CommitFault::Refused]);
+        log.append(at(&topic, 0), &marked("refused")).await.unwrap_err();
+    }
+    log.pool.probe().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pool_that_nobody_uses_is_healthy_again_a_while_after_its_last_failed_commit() {
+    let stuck_after = Duration::from_millis(500);
+    let log = Log::with(WriterConfig { stuck_after, ..config() }).await;
+    let topic = log.topic("orders", 1).await;
+    log.metadata.queue([CommitFault::Corrupt; 3]);
+    for _ in 0..3 {
+        log.append(at(&topic, 0), &marked("lost")).await.unwrap_err();
+    }
+    let since = std::time::Instant::now();
+    while log.pool.probe().await.is_err() {
+        assert!(since.elapsed() < Duration::from_secs(30), "it stays unhealthy");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }

@@ -29,6 +29,8 @@ pub enum CommitFault {
     Hold,
     /// It can never be accepted.
     Refused,
+    /// What it needs of the store is damaged.
+    Corrupt,
 }
 
 /// Passes everything on, except for commits and settles that a test wants to fail.
@@ -110,6 +112,7 @@ impl MetadataStore for FaultMetadata {
             None => self.inner.commit(segments).await,
             Some(CommitFault::Unavailable) => Err(unavailable()),
             Some(CommitFault::Refused) => Err(MetadataError::Refused("injected".into())),
+            Some(CommitFault::Corrupt) => Err(MetadataError::Corrupt("injected".into())),
             Some(CommitFault::DoubtLost) => Err(in_doubt()),
             Some(CommitFault::DoubtCommitted) => {
                 self.inner.commit(segments).await?;
