@@ -146,6 +146,7 @@ fn group(number: usize, partitions: &[TopicPartition]) -> Arc<GroupView> {
         protocol_type: "consumer".into(),
         members: 1,
         subscribed: None,
+        generation_ms: None,
         offsets,
         committed_ms: Some(machine_ms()),
     };

@@ -223,8 +223,10 @@ impl<S: MetadataStore> MetadataStore for Metered<S> {
         generation: i32,
         protocol_type: &str,
         members: usize,
+        subscribed: Option<&[Arc<str>]>,
     ) -> Result<bool, MetadataError> {
-        let call = self.store.begin_generation(group, epoch, generation, protocol_type, members);
+        let (store, kind) = (&self.store, protocol_type);
+        let call = store.begin_generation(group, epoch, generation, kind, members, subscribed);
         self.measure(MetadataOperation::Groups, call).await
     }
 

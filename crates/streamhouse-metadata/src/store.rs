@@ -152,6 +152,9 @@ pub trait MetadataStore: fmt::Debug + Send + Sync + 'static {
     /// false when the group is somebody else's by now or deleted, or the stored generation is
     /// above. The same generation may be stored again.
     ///
+    /// `subscribed` are the topics that the members subscribe to, if that is known. What the last
+    /// members subscribed to is kept when there are none any more.
+    ///
     /// A group that is created begins above the generations of all that were deleted: a member of
     /// a former group of its name never finds its own generation again.
     async fn begin_generation(
@@ -161,6 +164,7 @@ pub trait MetadataStore: fmt::Debug + Send + Sync + 'static {
         generation: i32,
         protocol_type: &str,
         members: usize,
+        subscribed: Option<&[Arc<str>]>,
     ) -> Result<bool, MetadataError>;
 
     /// Commits offsets of any groups in one transaction, in order; tells for each what became of

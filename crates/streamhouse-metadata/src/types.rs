@@ -271,6 +271,13 @@ pub struct StoredGroup {
     pub protocol_type: String,
     /// When it last had members or committed an offset, by the store's clock.
     pub active_ms: i64,
+    /// The topics that its members subscribe to, or did when it last had some; `None`: not known.
+    pub subscribed: Option<Vec<Arc<str>>>,
+    /// When its last generation began, by the store's clock; `None`: not known.
+    pub generation_ms: Option<i64>,
+    /// When it last committed an offset, by the store's clock, even one that is gone with its
+    /// topic; `None`: never.
+    pub committed_ms: Option<i64>,
 }
 
 /// Offsets of one group to commit, all or none.

@@ -28,7 +28,7 @@ pub(crate) type Committed = Result<BTreeSet<TopicPartition>, Code>;
 #[derive(Debug)]
 pub(super) enum Job {
     /// A generation begins.
-    Generation { seat: Arc<Seat>, generation: i32, protocol_type: Arc<str>, members: usize },
+    Generation(Arc<Seat>, Generation),
     /// Offsets are committed.
     Commit {
         seat: Arc<Seat>,
@@ -39,6 +39,16 @@ pub(super) enum Job {
     },
     /// A group is deleted.
     Delete { seat: Arc<Seat>, answer: oneshot::Sender<Option<Code>> },
+}
+
+/// A generation, as it is stored.
+#[derive(Debug)]
+pub(super) struct Generation {
+    pub number: i32,
+    pub protocol_type: Arc<str>,
+    pub members: usize,
+    /// The topics that the members subscribe to, if that is known.
+    pub subscribed: Option<Vec<Arc<str>>>,
 }
 
 /// Where jobs are put.
@@ -63,9 +73,7 @@ pub(super) async fn run(groups: Groups, mut jobs: mpsc::UnboundedReceiver<Job>) 
     let mut next = jobs.recv().await;
     while let Some(job) = next.take() {
         match job {
-            Job::Generation { seat, generation, protocol_type, members } => {
-                begin(&groups, &seat, generation, &protocol_type, members).await;
-            }
+            Job::Generation(seat, generation) => begin(&groups, &seat, generation).await,
             Job::Delete { seat, answer } => delete(&groups, &seat, answer).await,
             Job::Commit { .. } => {
                 let mut waiting = Waiting::default();
@@ -131,15 +139,11 @@ async fn insist<T, F: Future<Output = Result<T, MetadataError>>>(
     }
 }
 
-async fn begin(
-    groups: &Groups,
-    seat: &Arc<Seat>,
-    generation: i32,
-    protocol_type: &str,
-    members: usize,
-) {
+async fn begin(groups: &Groups, seat: &Arc<Seat>, begun: Generation) {
     let (store, name, epoch) = (groups.store(), &seat.name, seat.epoch);
-    let begin = || store.begin_generation(name, epoch, generation, protocol_type, members);
+    let Generation { number: generation, protocol_type: kind, members, subscribed } = begun;
+    let subscribed = subscribed.as_deref();
+    let begin = || store.begin_generation(name, epoch, generation, &kind, members, subscribed);
     let stored = insist(groups, begin).await;
     match stored {
         Ok(true) => seat.stored(groups.hall(), generation),

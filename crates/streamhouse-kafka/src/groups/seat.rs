@@ -1,9 +1,9 @@
 //! One group that this agent coordinates: its state machine, those who wait for it, its series.
 
 use super::deadlines::Deadlines;
-use super::lane::{Job, Lane};
+use super::lane::{Generation, Job, Lane};
 use super::state::{Answer, Effect, Event, Group, Limits, Ticket};
-use super::subscription;
+use super::subscription::topics;
 use super::table::{GroupFacts, GroupView};
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError as Code;
@@ -15,9 +15,12 @@ use streamhouse_metadata::{CommittedOffset, StoredGroup, TopicPartition};
 use streamhouse_observability::declare::{ClosedLabel as _, HistogramCell, PerValue};
 use streamhouse_observability::instruments::GroupCells;
 use streamhouse_observability::labels::{GroupState, RebalanceReason};
+use streamhouse_storage::machine_ms;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+/// What groups of consumers say that they are.
+const CONSUMER: &str = "consumer";
 /// What a committed offset takes in memory beyond the consumer's remark.
 const OFFSET: usize = 128;
 
@@ -85,6 +88,8 @@ struct Live {
     /// Whether the store is being asked to delete it.
     deleting: bool,
     wake: Option<Instant>,
+    /// The subscription that is stored with the generation.
+    stored: Option<Vec<Arc<str>>>,
     /// What the series and the view show.
     shown: (GroupState, usize),
     bytes: usize,
@@ -128,6 +133,7 @@ impl Seat {
                 over: None,
                 deleting: false,
                 wake: None,
+                stored: None,
                 shown: (GroupState::Empty, 0),
                 bytes: 0,
             }),
@@ -341,12 +347,10 @@ impl Seat {
     fn step(self: &Arc<Self>, hall: &Hall, live: &mut Live, event: Event) {
         for effect in live.group.step(Instant::now(), event) {
             match effect {
-                Effect::Store { generation, members } => hall.lane.send(Job::Generation {
-                    seat: self.clone(),
-                    generation,
-                    protocol_type: live.group.protocol_type().clone(),
-                    members,
-                }),
+                Effect::Store { generation: number, members } => {
+                    let subscribed = (members > 0).then(|| subscribed(&live.group, None));
+                    self.store(hall, live, number, members, subscribed.flatten());
+                }
                 Effect::Stable { reason, took } => self.is_stable(hall, live, reason, took),
                 answer @ Effect::Answer(..) => live.answer(answer),
             }
@@ -366,7 +370,27 @@ impl Seat {
         }
     }
 
-    fn is_stable(&self, hall: &Hall, live: &Live, reason: RebalanceReason, took: Duration) {
+    fn store(
+        self: &Arc<Self>,
+        hall: &Hall,
+        live: &mut Live,
+        number: i32,
+        members: usize,
+        subscribed: Option<Vec<Arc<str>>>,
+    ) {
+        live.stored.clone_from(&subscribed);
+        let protocol_type = live.group.protocol_type().clone();
+        let begun = Generation { number, protocol_type, members, subscribed };
+        hall.lane.send(Job::Generation(self.clone(), begun));
+    }
+
+    fn is_stable(
+        self: &Arc<Self>,
+        hall: &Hall,
+        live: &mut Live,
+        reason: RebalanceReason,
+        took: Duration,
+    ) {
         self.cells.rebalances.of(reason).add(1);
         hall.durations.of(reason).record(took.as_secs_f64());
         tracing::info!(
@@ -377,7 +401,12 @@ impl Seat {
             ?took,
             "a group's partitions are shared out"
         );
-        let subscribed = subscribed(&live.group);
+        let subscribed = subscribed(&live.group, Some(live.group.protocol()));
+        if live.stored != subscribed {
+            // Somebody came, or a protocol was chosen, while the generation was being stored.
+            let (number, members) = (live.group.generation(), live.group.members().len());
+            self.store(hall, live, number, members, subscribed.clone());
+        }
         self.view.change(|facts| facts.subscribed = subscribed);
     }
 
@@ -398,7 +427,7 @@ impl Seat {
             facts.members = members;
             facts.protocol_type = live.group.protocol_type().clone();
             if members == 0 {
-                facts.subscribed = None;
+                facts.generation_ms = Some(machine_ms());
             }
         });
     }
@@ -414,11 +443,18 @@ impl Live {
     }
 }
 
-/// The topics that any member subscribes to, if all of them are consumers.
-fn subscribed(group: &Group) -> Option<Vec<Arc<str>>> {
+/// The topics that any member subscribes to, if all of them are consumers; before a `protocol` is
+/// chosen, by the first that each of them offers.
+fn subscribed(group: &Group, protocol: Option<&str>) -> Option<Vec<Arc<str>>> {
+    if &**group.protocol_type() != CONSUMER {
+        return None;
+    }
     let mut all = BTreeSet::new();
     for (_, member) in group.members() {
-        all.extend(subscription::topics(member.metadata(group.protocol())?)?);
+        all.extend(match protocol {
+            Some(protocol) => topics(member.metadata(protocol)?)?,
+            None => member.offers().find_map(|metadata| topics(metadata))?,
+        });
     }
     Some(all.into_iter().map(Into::into).collect())
 }

@@ -53,9 +53,12 @@ pub struct GroupFacts {
     pub protocol_type: Arc<str>,
     /// How many members it has.
     pub members: usize,
-    /// The topics that its members subscribe to; `None` when there are no members, or when one's
-    /// subscription cannot be read.
+    /// The topics that its members subscribe to, or did when it last had some; `None` when it never
+    /// had any, or when one's subscription cannot be read.
     pub subscribed: Option<Vec<Arc<str>>>,
+    /// When it came to be without members, by the store's clock, or its last generation began that
+    /// had some: what is committed later while it has none is set from outside. `None`: not known.
+    pub generation_ms: Option<i64>,
     /// Its committed offsets.
     pub offsets: BTreeMap<TopicPartition, CommittedOffset>,
     /// When it last committed an offset, by the store's clock.

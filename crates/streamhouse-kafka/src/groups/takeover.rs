@@ -123,8 +123,9 @@ impl Groups {
             state: GroupState::Empty,
             protocol_type: stored.protocol_type.as_str().into(),
             members: 0,
-            subscribed: None,
-            committed_ms: offsets.values().map(|one| one.committed_ms).max(),
+            subscribed: stored.subscribed.clone(),
+            generation_ms: stored.generation_ms,
+            committed_ms: stored.committed_ms,
             offsets,
         };
         Arc::new(Seat::new(stored, self.0.limits.clone(), facts, cells))

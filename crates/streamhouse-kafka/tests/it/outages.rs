@@ -206,8 +206,10 @@ impl MetadataStore for Registry {
         generation: i32,
         protocol_type: &str,
         members: usize,
+        subscribed: Option<&[Arc<str>]>,
     ) -> Result<bool> {
-        let begin = self.inner.begin_generation(group, epoch, generation, protocol_type, members);
+        let (inner, kind) = (&self.inner, protocol_type);
+        let begin = inner.begin_generation(group, epoch, generation, kind, members, subscribed);
         self.troubled(begin).await
     }
 

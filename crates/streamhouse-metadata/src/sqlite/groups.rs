@@ -1,6 +1,7 @@
 //! Consumer groups: who owns them, and which generation is the last.
 
 use super::commit::json;
+use super::failure::unreadable;
 use super::session::Session;
 use crate::error::MetadataError;
 use crate::types::StoredGroup;
@@ -11,16 +12,36 @@ use std::sync::Arc;
 /// How many groups are expired by one call.
 const SLICE: i64 = 500;
 
-type Row = (String, i64, i32, String, i64);
+/// What [`group`] reads of a row.
+macro_rules! columns {
+    () => {
+        "name, epoch, generation, protocol_type, active_ms, subscribed, generation_ms, committed_ms"
+    };
+}
 
-fn group((name, epoch, generation, protocol_type, active_ms): Row) -> StoredGroup {
-    StoredGroup { name: name.into(), epoch, generation, protocol_type, active_ms }
+type Row = (String, i64, i32, String, i64, Option<String>, Option<i64>, Option<i64>);
+
+fn group(row: Row) -> Result<StoredGroup, MetadataError> {
+    let (name, epoch, generation, protocol_type, active_ms, subscribed, begun, committed) = row;
+    let names = |text: String| {
+        serde_json::from_str::<Vec<String>>(&text).map_err(|_| unreadable("subscription", text))
+    };
+    let subscribed = subscribed.map(names).transpose()?;
+    Ok(StoredGroup {
+        name: name.into(),
+        epoch,
+        generation,
+        protocol_type,
+        active_ms,
+        subscribed: subscribed.map(|names| names.into_iter().map(Into::into).collect()),
+        generation_ms: begun,
+        committed_ms: committed,
+    })
 }
 
 pub(super) async fn all(session: &mut Session<'_>) -> Result<Vec<StoredGroup>, MetadataError> {
-    let select = "SELECT name, epoch, generation, protocol_type, active_ms FROM consumer_groups
-        ORDER BY name";
-    Ok(session.rows(query_as::<_, Row>(select)).await?.into_iter().map(group).collect())
+    let select = concat!("SELECT ", columns!(), " FROM consumer_groups ORDER BY name");
+    session.rows(query_as::<_, Row>(select)).await?.into_iter().map(group).collect()
 }
 
 /// Gives all `names` one fresh epoch: it is given once in the whole store.
@@ -35,24 +56,34 @@ pub(super) async fn take(
     // Taken to serve a client, a group is active. Taken only to know it, it had members until now
     // if any are stored; otherwise every restart of an agent would put off its expiry.
     let take = if create {
-        "INSERT INTO consumer_groups (name, epoch, generation, protocol_type, members, active_ms)
+        concat!(
+            "INSERT INTO consumer_groups
+            (name, epoch, generation, protocol_type, members, active_ms)
         SELECT DISTINCT value, ?2, first_generation, '', 0,
             CAST(unixepoch('subsec') * 1000 AS INTEGER)
         FROM json_each(?1) CROSS JOIN store WHERE true
         ON CONFLICT (name) DO UPDATE SET
             epoch = excluded.epoch, members = 0, active_ms = excluded.active_ms
-        RETURNING name, epoch, generation, protocol_type, active_ms"
+        RETURNING ",
+            columns!()
+        )
     } else {
-        "UPDATE consumer_groups SET epoch = ?2, members = 0, active_ms = iif(members > 0,
+        concat!(
+            "UPDATE consumer_groups SET epoch = ?2, members = 0, active_ms = iif(members > 0,
             CAST(unixepoch('subsec') * 1000 AS INTEGER), active_ms)
         WHERE name IN (SELECT value FROM json_each(?1))
-        RETURNING name, epoch, generation, protocol_type, active_ms"
+        RETURNING ",
+            columns!()
+        )
     };
     let asked: Vec<&str> = names.iter().map(|name| &**name).collect();
     let taken = session.rows(query_as::<_, Row>(take).bind(json(&asked)?).bind(epoch)).await?;
-    let taken: HashMap<Arc<str>, StoredGroup> =
-        taken.into_iter().map(group).map(|one| (one.name.clone(), one)).collect();
-    Ok(names.iter().map(|name| taken.get(name).cloned()).collect())
+    let mut known: HashMap<Arc<str>, StoredGroup> = HashMap::new();
+    for one in taken {
+        let one = group(one)?;
+        known.insert(one.name.clone(), one);
+    }
+    Ok(names.iter().map(|name| known.get(name).cloned()).collect())
 }
 
 /// A generation that begins.
@@ -63,18 +94,23 @@ pub(super) struct Begin {
     pub(super) generation: i32,
     pub(super) protocol_type: String,
     pub(super) members: i64,
+    /// A JSON array.
+    pub(super) subscribed: Option<String>,
 }
 
 pub(super) async fn begin(session: &mut Session<'_>, begin: Begin) -> Result<bool, MetadataError> {
     let update = "UPDATE consumer_groups SET generation = ?3, protocol_type = ?4, members = ?5,
-            active_ms = CAST(unixepoch('subsec') * 1000 AS INTEGER)
+            subscribed = iif(?5 > 0, ?6, subscribed),
+            active_ms = CAST(unixepoch('subsec') * 1000 AS INTEGER),
+            generation_ms = CAST(unixepoch('subsec') * 1000 AS INTEGER)
         WHERE name = ?1 AND epoch = ?2 AND generation <= ?3";
     let update = query(update)
         .bind(begin.group)
         .bind(begin.epoch)
         .bind(begin.generation)
         .bind(begin.protocol_type)
-        .bind(begin.members);
+        .bind(begin.members)
+        .bind(begin.subscribed);
     Ok(session.run(update).await? == 1)
 }
 

@@ -331,10 +331,14 @@ impl MetadataStore for SqliteStore {
         generation: i32,
         protocol_type: &str,
         members: usize,
+        subscribed: Option<&[Arc<str>]>,
     ) -> Result<bool, MetadataError> {
         let (group, protocol_type) = (group.to_owned(), protocol_type.to_owned());
         let members = i64::try_from(members).unwrap_or(i64::MAX);
-        let begin = groups::Begin { group, epoch, generation, protocol_type, members };
+        let subscribed = subscribed
+            .map(|names| commit::json(&names.iter().map(|name| &**name).collect::<Vec<&str>>()));
+        let subscribed = subscribed.transpose()?;
+        let begin = groups::Begin { group, epoch, generation, protocol_type, members, subscribed };
         self.write(Lane::Other, move |session| Box::pin(groups::begin(session, begin))).await
     }
 

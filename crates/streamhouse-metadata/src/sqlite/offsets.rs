@@ -131,7 +131,7 @@ async fn write(
         session.run(query(upsert).bind(json(&rows)?).bind(now)).await?;
     }
     if !active.is_empty() {
-        let update = "UPDATE consumer_groups SET active_ms = ?2
+        let update = "UPDATE consumer_groups SET active_ms = ?2, committed_ms = ?2
             WHERE id IN (SELECT value FROM json_each(?1))";
         session.run(query(update).bind(json(active)?).bind(now)).await?;
     }

@@ -19,10 +19,11 @@ use uuid::Uuid;
 
 /// The schema's steps, in order. A step that has been released is never changed: the checksum of
 /// what was applied is stored.
-const MIGRATIONS: [(i64, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str); 4] = [
     (1, "first schema", include_str!("../../migrations/0001_first_schema.sql")),
     (2, "groups and retention", include_str!("../../migrations/0002_groups_and_retention.sql")),
     (3, "deleted objects", include_str!("../../migrations/0003_deleted_objects.sql")),
+    (4, "subscriptions", include_str!("../../migrations/0004_subscriptions.sql")),
 ];
 
 /// How the store uses its file.

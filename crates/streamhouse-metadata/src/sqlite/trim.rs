@@ -198,7 +198,9 @@ async fn move_starts(session: &mut Session<'_>, moves: &[Move]) -> Result<(), Me
     Ok(())
 }
 
-/// Tells what groups had not consumed of what the moves took away.
+/// Tells what groups had not consumed of what the moves took away. A group loses nothing of a topic
+/// that it has left: one that its members do not subscribe to, unless it has an offset there that
+/// was set after the last of them went.
 async fn tell_lost(
     session: &mut Session<'_>,
     moves: &[Move],
@@ -210,7 +212,12 @@ async fn tell_lost(
         FROM jsonb_each(?1) AS moved
         CROSS JOIN offsets ON offsets.partition = moved.value ->> 0
         CROSS JOIN consumer_groups ON consumer_groups.id = offsets.consumer_group
+        CROSS JOIN partitions ON partitions.id = offsets.partition
+        CROSS JOIN topics ON topics.id = partitions.topic
         WHERE moved.value ->> 1 < moved.value ->> 2 AND next_offset < moved.value ->> 2
+            AND (subscribed IS NULL
+                OR topics.name IN (SELECT value FROM json_each(subscribed))
+                OR (members = 0 AND offsets.committed_ms > coalesce(generation_ms, 0)))
         ORDER BY moved.key, consumer_groups.name";
     type Row = (i64, String, i64);
     for (key, group, records) in session.rows(query_as::<_, Row>(select).bind(json(&rows)?)).await?

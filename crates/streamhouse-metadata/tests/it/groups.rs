@@ -24,6 +24,8 @@ conformance! {
     idle_groups_without_members_expire,
     taking_a_group_that_had_members_makes_it_active,
     no_groups_are_answered_with_nothing,
+    the_last_subscription_is_kept_when_the_members_go,
+    the_time_of_the_last_commit_outlives_the_topic,
 }
 
 const HOUR: i64 = 3_600_000;
@@ -71,7 +73,7 @@ async fn each_taking_fences_the_owner_before_it(store: Store) {
     assert_eq!(store.groups().await.unwrap(), vec![second.clone()]);
 
     assert_eq!(outcome(&store, commit(&first, None, &[(a, 1)])).await, NotOwner);
-    assert!(!store.begin_generation("g", first.epoch, 1, "consumer", 1).await.unwrap());
+    assert!(!store.begin_generation("g", first.epoch, 1, "consumer", 1, None).await.unwrap());
     assert!(!store.delete_group("g", first.epoch).await.unwrap());
     assert!(is_committed(&outcome(&store, commit(&second, None, &[(a, 2)])).await));
     assert_eq!(offsets(&store, "g").await, vec![(a, 2)]);
@@ -100,18 +102,59 @@ async fn only_what_exists_is_taken_unless_it_is_to_be_created(store: Store) {
 
 async fn a_generation_begins_for_its_owner_and_never_falls(store: Store) {
     let group = take(&store, "g").await;
-    assert!(store.begin_generation("g", group.epoch, 3, "consumer", 2).await.unwrap());
-    assert!(store.begin_generation("g", group.epoch, 3, "consumer", 2).await.unwrap());
-    assert!(!store.begin_generation("g", group.epoch, 2, "consumer", 2).await.unwrap());
-    assert!(!store.begin_generation("other", group.epoch, 3, "consumer", 2).await.unwrap());
+    assert!(store.begin_generation("g", group.epoch, 3, "consumer", 2, None).await.unwrap());
+    assert!(store.begin_generation("g", group.epoch, 3, "consumer", 2, None).await.unwrap());
+    assert!(!store.begin_generation("g", group.epoch, 2, "consumer", 2, None).await.unwrap());
+    assert!(!store.begin_generation("other", group.epoch, 3, "consumer", 2, None).await.unwrap());
     let taken = take(&store, "g").await;
     assert_eq!((taken.generation, &*taken.protocol_type), (3, "consumer"));
+}
+
+async fn the_last_subscription_is_kept_when_the_members_go(store: Store) {
+    let group = take(&store, "g").await;
+    assert_eq!((group.subscribed, group.generation_ms), (None, None));
+    let both: [Arc<str>; 2] = ["a \"b\"".into(), "ü".into()];
+    let begin = |generation, members, subscribed| {
+        let (store, epoch) = (&store, group.epoch);
+        async move {
+            let begun =
+                store.begin_generation("g", epoch, generation, "consumer", members, subscribed);
+            assert!(begun.await.unwrap());
+            store.groups().await.unwrap().remove(0)
+        }
+    };
+    let begun = begin(1, 2, Some(&both[..])).await;
+    assert_eq!(begun.subscribed.as_deref(), Some(&both[..]));
+    let emptied = begin(2, 0, None).await;
+    assert_eq!(emptied.subscribed.as_deref(), Some(&both[..]));
+    assert!(emptied.generation_ms >= begun.generation_ms && begun.generation_ms.is_some());
+    let taken = store.take_groups(&["g".into()], false).await.unwrap().remove(0).unwrap();
+    assert_eq!(taken.subscribed.as_deref(), Some(&both[..]));
+    assert_eq!(taken.generation_ms, emptied.generation_ms);
+    let again = take(&store, "g").await;
+    assert_eq!(again.subscribed.as_deref(), Some(&both[..]));
+    let unread = store.begin_generation("g", again.epoch, 3, "consumer", 1, None);
+    assert!(unread.await.unwrap());
+    assert_eq!(store.groups().await.unwrap()[0].subscribed, None, "it cannot be read any more");
+}
+
+async fn the_time_of_the_last_commit_outlives_the_topic(store: Store) {
+    let a = partitions(&store, 1).await[0];
+    let group = take(&store, "g").await;
+    assert_eq!(group.committed_ms, None);
+    let Committed { committed_ms, .. } = outcome(&store, commit(&group, None, &[(a, 1)])).await
+    else {
+        panic!("not committed");
+    };
+    store.delete_topic(a.topic).await.unwrap();
+    assert_eq!(offsets(&store, "g").await, vec![]);
+    assert_eq!(take(&store, "g").await.committed_ms, Some(committed_ms));
 }
 
 async fn offsets_are_committed_by_the_current_generation_of_the_owner(store: Store) {
     let all = partitions(&store, 2).await;
     let group = take(&store, "g").await;
-    store.begin_generation("g", group.epoch, 5, "consumer", 2).await.unwrap();
+    store.begin_generation("g", group.epoch, 5, "consumer", 2, None).await.unwrap();
     let told = CommittedOffset { leader_epoch: 3, metadata: "so\0 \"far\" ü".into(), ..place(7) };
     let mut full = commit(&group, Some(5), &[(all[0], 9)]);
     full.offsets.push((all[1], told.clone()));
@@ -142,13 +185,13 @@ async fn a_commit_from_outside_is_accepted_while_a_group_has_no_members(store: S
     let a = partitions(&store, 1).await[0];
     let group = take(&store, "g").await;
     assert!(is_committed(&outcome(&store, commit(&group, None, &[(a, 1)])).await));
-    store.begin_generation("g", group.epoch, 1, "consumer", 1).await.unwrap();
+    store.begin_generation("g", group.epoch, 1, "consumer", 1, None).await.unwrap();
     assert_eq!(outcome(&store, commit(&group, None, &[(a, 2)])).await, StaleGeneration);
-    store.begin_generation("g", group.epoch, 2, "consumer", 0).await.unwrap();
+    store.begin_generation("g", group.epoch, 2, "consumer", 0, None).await.unwrap();
     assert!(is_committed(&outcome(&store, commit(&group, None, &[(a, 3)])).await));
 
     // The members of a coordinator that died are unknown to the next.
-    store.begin_generation("g", group.epoch, 3, "consumer", 1).await.unwrap();
+    store.begin_generation("g", group.epoch, 3, "consumer", 1, None).await.unwrap();
     let next = take(&store, "g").await;
     assert!(is_committed(&outcome(&store, commit(&next, None, &[(a, 4)])).await));
     assert_eq!(offsets(&store, "g").await, vec![(a, 4)]);
@@ -218,7 +261,7 @@ async fn a_group_is_deleted_by_its_owner_and_returns_empty(store: Store) {
 async fn a_group_that_is_created_again_admits_no_former_owner_or_member(store: Store) {
     let a = partitions(&store, 1).await[0];
     let former = take(&store, "g").await;
-    store.begin_generation("g", former.epoch, 4, "consumer", 1).await.unwrap();
+    store.begin_generation("g", former.epoch, 4, "consumer", 1, None).await.unwrap();
     store.delete_group("g", former.epoch).await.unwrap();
 
     let next = take(&store, "g").await;
@@ -226,7 +269,7 @@ async fn a_group_that_is_created_again_admits_no_former_owner_or_member(store: S
     assert!(next.generation >= 4, "{next:?}");
     assert_eq!(next.protocol_type, "");
     assert_eq!(outcome(&store, commit(&former, Some(4), &[(a, 2)])).await, NotOwner);
-    assert!(!store.begin_generation("g", next.epoch, 3, "consumer", 1).await.unwrap());
+    assert!(!store.begin_generation("g", next.epoch, 3, "consumer", 1, None).await.unwrap());
 }
 
 /// Waits until the store's clock has gone on.
@@ -239,13 +282,13 @@ async fn a_moment_later(store: &Store) {
     };
     tokio::time::timeout(Duration::from_secs(30), gone_on).await.unwrap();
     let clock = take(store, "clock").await;
-    store.begin_generation("clock", clock.epoch, 1, "consumer", 1).await.unwrap();
+    store.begin_generation("clock", clock.epoch, 1, "consumer", 1, None).await.unwrap();
 }
 
 async fn idle_groups_without_members_expire(store: Store) {
     let a = partitions(&store, 1).await[0];
     let busy = take(&store, "busy").await;
-    store.begin_generation("busy", busy.epoch, 1, "consumer", 1).await.unwrap();
+    store.begin_generation("busy", busy.epoch, 1, "consumer", 1, None).await.unwrap();
     let idle = take(&store, "idle").await;
     outcome(&store, commit(&idle, None, &[(a, 2)])).await;
     assert_eq!(store.expire_groups(HOUR).await.unwrap(), Vec::<Arc<str>>::new());
@@ -262,7 +305,7 @@ async fn idle_groups_without_members_expire(store: Store) {
 
 async fn taking_a_group_that_had_members_makes_it_active(store: Store) {
     let group = take(&store, "g").await;
-    store.begin_generation("g", group.epoch, 1, "consumer", 1).await.unwrap();
+    store.begin_generation("g", group.epoch, 1, "consumer", 1, None).await.unwrap();
     let before = store.groups().await.unwrap()[0].active_ms;
     a_moment_later(&store).await;
     let taken = store.take_groups(&["g".into()], false).await.unwrap().remove(0).unwrap();

@@ -48,7 +48,7 @@ async fn each_call_is_counted_once_under_its_operation() {
     store.set_retention(topic.id, RetentionChange::default()).await.unwrap();
     store.groups().await.unwrap();
     store.take_groups(&["g".into()], true).await.unwrap();
-    store.begin_generation("g", 1, 1, "consumer", 1).await.unwrap();
+    store.begin_generation("g", 1, 1, "consumer", 1, None).await.unwrap();
     store.commit_offsets(&[]).await.unwrap();
     store.offsets(&[]).await.unwrap();
     store.delete_group("g", 1).await.unwrap();

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use streamhouse_metadata::BatchOutcome::Committed;
 use streamhouse_metadata::{
-    APPEND_LAG, Batch, CommittedOffset, IndexRow, Locate, OffsetCommit, Position, Retention,
-    Segment, SqliteStore, Topic, TopicPartition, Trim, TrimOutcome, Trimmed, Watermarks,
+    APPEND_LAG, Batch, CommittedOffset, IndexRow, Locate, OffsetCommit, OffsetCommitOutcome,
+    Position, Retention, Segment, SqliteStore, Topic, TopicPartition, Trim, TrimOutcome, Trimmed,
+    Watermarks,
 };
 
 conformance! {
@@ -17,6 +18,7 @@ conformance! {
     runs_are_trimmed_until_few_enough_bytes_are_left,
     a_run_of_a_clock_that_is_ahead_was_appended_when_it_was_committed,
     what_groups_had_not_consumed_is_told_once,
+    a_group_loses_nothing_of_a_topic_that_it_has_left,
     one_partition_may_be_trimmed_twice_in_one_call,
     long_logs_are_trimmed_in_slices,
     objects_are_no_part_of_the_totals_once_all_their_runs_are_trimmed,
@@ -170,6 +172,42 @@ async fn what_groups_had_not_consumed_is_told_once(store: Store) {
     assert_eq!(trim(&store, a, Trim::AppendedBefore(5_000)).await.lost, lost(5));
     assert_eq!(trim(&store, a, Trim::ToEnd).await.lost, vec![]);
     assert_eq!(trim(&store, b, Trim::ToEnd).await.lost, vec![]);
+}
+
+async fn a_group_loses_nothing_of_a_topic_that_it_has_left(store: Store) {
+    let a = at(&topic(&store, 1).await, 0);
+    append(&*store, a, vec![batch(1), batch(1), batch(1), batch(1)]).await;
+    let name: Arc<str> = "g".into();
+    let names = std::slice::from_ref(&name);
+    let epoch = store.take_groups(names, true).await.unwrap().remove(0).unwrap().epoch;
+    let begin = async |generation, members, topic: &str| {
+        let topics: [Arc<str>; 1] = [topic.into()];
+        let topics = (members > 0).then_some(&topics[..]);
+        let kind = "consumer";
+        let begun = store.begin_generation("g", epoch, generation, kind, members, topics);
+        assert!(begun.await.unwrap());
+    };
+    let set = async |generation| {
+        let place =
+            CommittedOffset { offset: 0, leader_epoch: -1, metadata: "".into(), committed_ms: 0 };
+        let (group, offsets) = (name.clone(), vec![(a, place)]);
+        let commit = OffsetCommit { group, epoch, generation, offsets };
+        let told = store.commit_offsets(&[commit]).await.unwrap().remove(0);
+        let OffsetCommitOutcome::Committed { committed_ms, .. } = told else { panic!("{told:?}") };
+        committed_ms
+    };
+    let own = store.topics().await.unwrap().remove(0).name;
+    begin(1, 1, &own).await;
+    set(Some(1)).await;
+    assert_eq!(trim(&store, a, Trim::To(1)).await.lost, vec![(name.clone(), 1)]);
+    begin(2, 1, "other").await;
+    assert_eq!(trim(&store, a, Trim::To(2)).await.lost, vec![], "it reads another one");
+    begin(3, 0, "").await;
+    assert_eq!(trim(&store, a, Trim::To(3)).await.lost, vec![], "nor is it missed afterwards");
+
+    let emptied = store.groups().await.unwrap()[0].generation_ms.unwrap();
+    while set(None).await <= emptied {}
+    assert_eq!(trim(&store, a, Trim::To(4)).await.lost, vec![(name.clone(), 1)], "set anew");
 }
 
 async fn one_partition_may_be_trimmed_twice_in_one_call(store: Store) {

@@ -22,10 +22,13 @@ crate::instruments! {
         retention_margin: FloatGauge<(Group, Topic, Partition)> = "1", series = GROUP_PARTITIONS;
         /// Records that were removed before the group had consumed them.
         records_lost: Counter<(Group, Topic)> = "{record}", series = GROUP_PARTITIONS;
-        /// Groups with members that have partitions without a committed offset.
+        /// Groups that have partitions without a committed offset in topics that their members
+        /// subscribe to, or did when there last were some.
         groups_uncommitted: Gauge<()> = "{group}";
         /// Time of one computation of all lags.
         lag_duration: Histogram<Outcome> = "s";
+        /// Time since all lags were last computed whole.
+        lag_age: FloatGauge<()> = "s";
         /// Time since the group last committed an offset.
         commit_age: FloatGauge<Group> = "s", name = "streamhouse.group.commit_age", series = GROUPS;
     }

@@ -5,6 +5,8 @@ mod groups;
 mod overview;
 mod trace;
 
+pub(crate) use groups::GroupPages;
+
 use crate::app::StartError;
 use crate::config::Admin;
 use axum::Router;
@@ -13,7 +15,6 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
-use streamhouse_kafka::Lags;
 use streamhouse_observability::Observability;
 use streamhouse_observability::health::Health;
 use streamhouse_observability::logging::LogControl;
@@ -43,7 +44,7 @@ impl AdminServer {
         listener: TcpListener,
         observability: &Observability,
         health: &Health,
-        lags: Lags,
+        groups: GroupPages,
         config: &Admin,
     ) -> Result<Self, StartError> {
         let failed = |error: std::io::Error| StartError::Admin(error.to_string());
@@ -51,7 +52,7 @@ impl AdminServer {
         if config.token.is_none() && !addr.ip().is_loopback() {
             tracing::warn!(%addr, "the admin port is open to other machines; set admin.token");
         }
-        let router = router(observability, health, lags, config);
+        let router = router(observability, health, groups, config);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("streamhouse-admin")
@@ -105,7 +106,12 @@ async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
     }
 }
 
-fn router(observability: &Observability, health: &Health, lags: Lags, config: &Admin) -> Router {
+fn router(
+    observability: &Observability,
+    health: &Health,
+    groups: GroupPages,
+    config: &Admin,
+) -> Router {
     let log_level = Router::new()
         .route("/log-level", get(log_level).put(set_log_level))
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -113,7 +119,7 @@ fn router(observability: &Observability, health: &Health, lags: Lags, config: &A
     let guarded = Router::new()
         .route("/", get(overview::page))
         .merge(observability.exposition().router())
-        .merge(groups::router(lags))
+        .merge(groups::router(groups))
         .merge(log_level);
     let guarded = access::guard(guarded, config.token.clone());
     trace::requests(guarded.merge(health.router()), observability.requests())

@@ -3,6 +3,7 @@
 use crate::config::{Lag, LagDetail as Detail};
 use std::sync::Arc;
 use streamhouse_kafka::{Broker, LagDetail, LagTracker, Lags, follow_lag};
+use streamhouse_observability::declare::Declare;
 use streamhouse_observability::instruments::LagMetrics;
 use streamhouse_storage::Clock;
 use tokio_util::sync::CancellationToken;
@@ -13,6 +14,7 @@ pub(super) fn start(
     config: &Lag,
     clock: Clock,
     metrics: &LagMetrics,
+    declare: &Declare,
     stop: &CancellationToken,
 ) -> Lags {
     let detail = match config.detail {
@@ -21,6 +23,7 @@ pub(super) fn start(
         Detail::Group => LagDetail::Group,
     };
     let lags = Lags::default();
+    lags.show_age(metrics, declare);
     let tracker = LagTracker::new(detail, clock, metrics.clone(), lags.clone());
     let work = follow_lag(tracker, config.interval, broker);
     let stop = stop.clone();

@@ -12,7 +12,7 @@ mod watch;
 
 pub use error::StartError;
 
-use crate::admin::AdminServer;
+use crate::admin::{AdminServer, GroupPages};
 use crate::config::Config;
 use crate::health;
 use std::net::{SocketAddr, TcpListener};
@@ -115,7 +115,9 @@ impl App {
 
         let watchers = CancellationToken::new();
         watch::start(&observability, &instruments, &writer, metadata.clone(), &watchers);
-        let lags = lag::start(broker.clone(), &config.lag, clock, &instruments.lag, &watchers);
+        let declare = observability.declare();
+        let lag = &instruments.lag;
+        let lags = lag::start(broker.clone(), &config.lag, clock, lag, declare, &watchers);
         let garbage = store::garbage(config, agent);
         let collector = Collector::new(
             garbage,
@@ -127,7 +129,7 @@ impl App {
         let collector = Background::start(&watchers, collector.run());
         let checks = health::checks(metadata, objects, cache, writer.clone());
         let health = Health::start(observability.declare(), &instruments.service, checks);
-        let shown = lags.clone();
+        let shown = GroupPages { groups: broker.groups(), lags: lags.clone() };
         let admin =
             AdminServer::start(admin_listener, &observability, &health, shown, &config.admin)?;
 

@@ -64,6 +64,10 @@ async fn page(port: &AdminPort, path: &str, group: &str) -> Result<Value, Failur
             let fix = "ask `streamhouse group list`, or the agent that coordinates it";
             Err(Failure::Failed(format!("the server coordinates no group {group:?}; {fix}")))
         }
+        (503, _) if !group.is_empty() => {
+            let fix = "try again in a few seconds";
+            Err(Failure::Failed(format!("the lag of group {group:?} is not computed yet; {fix}")))
+        }
         (status, page) => Err(Failure::Failed(format!("the server answered {status}: {page}"))),
     }
 }
@@ -75,8 +79,8 @@ const GROUPS: &[Column] = &[
     ("GROUP", |row| plain(&row["group"])),
     ("STATE", |row| plain(&row["state"])),
     ("MEMBERS", |row| row["members"].to_string()),
-    ("LAG", |row| row["lag"].to_string()),
-    ("LAG TIME", |row| seconds(&row["lag_seconds"])),
+    ("LAG", |row| at_least(row, count(&row["lag"]))),
+    ("LAG TIME", |row| at_least(row, seconds(&row["lag_seconds"]))),
     ("RETENTION LEFT", |row| share(&row["retention_margin"])),
     ("LAST COMMIT", |row| ago(&row["commit_age_seconds"])),
     ("UNCOMMITTED PARTITIONS", |row| row["uncommitted_partitions"].to_string()),
@@ -183,6 +187,16 @@ fn seconds(value: &Value) -> String {
     }
 }
 
+fn count(value: &Value) -> String {
+    if value.is_null() { "-".into() } else { value.to_string() }
+}
+
+/// A sum over a group's partitions, some of which may have no committed offset: those are in no sum.
+fn at_least(row: &Value, sum: String) -> String {
+    let is_whole = row["uncommitted_partitions"].as_u64().unwrap_or(0) == 0;
+    if is_whole || sum == "-" { sum } else { format!("≥ {sum}") }
+}
+
 fn ago(value: &Value) -> String {
     if value.is_null() { "never".into() } else { format!("{} ago", seconds(value)) }
 }
@@ -214,6 +228,26 @@ mod tests {
         assert_eq!(warned(json!({"computed_ms": 1, "complete": true})), "");
         assert!(warned(json!({"computed_ms": 1, "complete": false})).contains("at least these"));
         assert!(warned(json!({"computed_ms": null, "complete": true})).contains("try again"));
+    }
+
+    #[test]
+    fn a_sum_without_every_partition_is_a_lower_bound_and_without_any_unknown() {
+        let cell = |name: &str, row: &Value| {
+            GROUPS.iter().find(|(column, _)| *column == name).map(|(_, cell)| cell(row)).unwrap()
+        };
+        let row = |lag: Value, uncommitted: u64| {
+            json!({
+                "lag": lag,
+                "lag_seconds": lag,
+                "retention_margin": lag,
+                "uncommitted_partitions": uncommitted,
+            })
+        };
+        let none = row(Value::Null, 3);
+        assert_eq!(["LAG", "LAG TIME", "RETENTION LEFT"].map(|name| cell(name, &none)), ["-"; 3]);
+        assert_eq!(cell("LAG", &row(json!(7), 2)), "≥ 7");
+        assert_eq!(cell("LAG TIME", &row(json!(7), 2)), "≥ 7.0s");
+        assert_eq!(cell("LAG", &row(json!(7), 0)), "7");
     }
 
     #[test]

@@ -38,6 +38,7 @@ struct Facts {
     members: usize,
     /// Sorted.
     subscribed: Option<Vec<Arc<str>>>,
+    generation_ms: Option<i64>,
     committed_ms: Option<i64>,
 }
 
@@ -53,6 +54,7 @@ impl Facts {
             protocol_type: facts.protocol_type.clone(),
             members: facts.members,
             subscribed,
+            generation_ms: facts.generation_ms,
             committed_ms: facts.committed_ms,
         }
     }
@@ -77,8 +79,8 @@ struct Followable {
     known: Option<(Topic, Limits)>,
     /// The group's members do not subscribe to it any more.
     is_left: bool,
-    /// An offset in it was committed since the last copy.
-    is_touched: bool,
+    /// When an offset in it was last committed.
+    committed_ms: i64,
     /// Owned for as long as the group can lose records of it.
     lost: Option<CounterCell>,
 }
@@ -184,15 +186,14 @@ impl Followed {
 
     fn merge(&mut self, copied: &[Copied], ends: &mut Ends) {
         for topic in &mut self.topics {
-            topic.is_touched = false;
+            topic.committed_ms = i64::MIN;
         }
         let is_same = self.entries.len() == copied.len()
             && self.entries.iter().zip(copied).all(|(a, b)| a.copied.partition == b.partition);
         if is_same {
             for (entry, copied) in self.entries.iter_mut().zip(copied) {
-                if entry.update(*copied) {
-                    self.topics[entry.topic].is_touched = true;
-                }
+                entry.copied = *copied;
+                self.topics[entry.topic].note(*copied);
             }
             return;
         }
@@ -207,7 +208,6 @@ impl Followed {
             }
             let topic = self.place_of(copied.partition.topic, &mut topics);
             let same = entries.next_if(|entry| entry.copied.partition == copied.partition);
-            let is_new = same.is_none();
             let mut entry = same.unwrap_or_else(|| Entry {
                 copied: *copied,
                 place: ends.add(copied.partition),
@@ -215,8 +215,8 @@ impl Followed {
                 first: None,
                 behind: None,
             });
-            entry.topic = topic;
-            self.topics[topic].is_touched |= entry.update(*copied) || is_new;
+            (entry.topic, entry.copied) = (topic, *copied);
+            self.topics[topic].note(*copied);
             self.entries.push(entry);
         }
         for gone in entries {
@@ -237,7 +237,7 @@ impl Followed {
                 id,
                 known: None,
                 is_left: false,
-                is_touched: true,
+                committed_ms: i64::MIN,
                 lost: None,
             });
             self.topics.push(topic);
@@ -254,9 +254,10 @@ impl Followed {
     }
 
     /// Finds out which topics there are, which the members still subscribe to, and of which
-    /// partitions nothing is committed.
+    /// partitions nothing is committed. Members that went have not unsubscribed.
     pub fn look_at_topics(&mut self, source: &impl Source, metrics: &LagMetrics) {
-        let subscribed = self.facts.subscribed.as_deref().filter(|_| self.facts.members > 0);
+        let Facts { members, generation_ms, .. } = self.facts;
+        let subscribed = self.facts.subscribed.as_deref();
         for topic in &mut self.topics {
             let found = source.topic(topic.id);
             topic.known = found.map(|found| {
@@ -267,25 +268,27 @@ impl Followed {
                 topic.lost = None;
                 continue;
             };
-            topic.is_left = match (subscribed, self.facts.members) {
-                (Some(names), _) => names.binary_search(&name.0).is_err(),
-                // Nobody is left to subscribe: as it was, unless somebody sets offsets anew.
-                (None, 0) => topic.is_left && !topic.is_touched,
-                (None, _) => false,
-            };
+            // What was committed after the last member went, somebody has set: it is wanted again.
+            let is_old = || generation_ms.is_some_and(|ms| topic.committed_ms <= ms);
+            topic.is_left = subscribed.is_some_and(|names| {
+                names.binary_search(&name.0).is_err() && (members > 0 || is_old())
+            });
             if topic.is_left {
                 topic.lost = None;
             } else if topic.lost.is_none() {
                 let labels = (Group(self.view.name.clone()), name.clone());
                 topic.lost = Some(metrics.records_lost.bind(&labels));
             }
-            topic.is_touched = false;
         }
-        self.uncommitted = subscribed
-            .unwrap_or_default()
-            .iter()
-            .map(|name| source.topic_named(name).map_or(0, |topic| self.without_commit(&topic)))
-            .sum();
+        let without = |topic| self.without_commit(&topic);
+        self.uncommitted = match subscribed {
+            Some(names) => {
+                names.iter().filter_map(|name| source.topic_named(name)).map(without).sum()
+            }
+            None => {
+                self.topics.iter().filter_map(|topic| source.topic(topic.id)).map(without).sum()
+            }
+        };
     }
 
     fn without_commit(&self, topic: &streamhouse_metadata::Topic) -> usize {
@@ -425,7 +428,7 @@ impl Followed {
         Some(commit.age + now.at.saturating_duration_since(commit.at).as_secs_f64())
     }
 
-    /// Whether members wait for a first commit.
+    /// Whether there are partitions that the group is to consume and has never committed in.
     pub fn is_uncommitted(&self) -> bool {
         self.uncommitted > 0
     }
@@ -468,12 +471,9 @@ impl Followed {
     }
 }
 
-impl Entry {
-    /// Takes note of what is committed; true if that is news.
-    fn update(&mut self, copied: Copied) -> bool {
-        let (old, new) = (self.copied, copied);
-        self.copied = copied;
-        (old.offset, old.committed_ms) != (new.offset, new.committed_ms)
+impl Followable {
+    fn note(&mut self, copied: Copied) {
+        self.committed_ms = self.committed_ms.max(copied.committed_ms);
     }
 }
 

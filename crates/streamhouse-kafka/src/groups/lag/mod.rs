@@ -68,7 +68,8 @@ impl LagTracker {
     }
 }
 
-/// Computes the lag of the groups that `broker` coordinates again and again, for ever.
+/// Computes the lag of the groups that `broker` coordinates again and again, for ever, from when it
+/// has taken them from the store.
 ///
 /// # Cancel safety
 /// Dropping the future ends the series.
@@ -76,8 +77,15 @@ pub async fn follow_lag(mut tracker: LagTracker, interval: Duration, broker: Arc
     let groups = broker.groups();
     let mut ticks = tokio::time::interval(interval.max(SHORTEST));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Before all groups are taken from the store, what is here is not all.
     loop {
         ticks.tick().await;
+        if broker.groups.is_loaded().await {
+            break;
+        }
+    }
+    loop {
         tracker.compute(&groups, &broker).await;
+        ticks.tick().await;
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct Tracker {
     groups: BTreeMap<Arc<str>, Followed>,
     ends: Ends,
     copied_at: Option<Instant>,
+    /// When all was last computed whole.
+    complete: Option<Moment>,
     /// How many series have ended: room for those that share a cell.
     room: usize,
     spare: Spare,
@@ -75,6 +77,7 @@ impl Tracker {
             groups: BTreeMap::new(),
             ends: Ends::default(),
             copied_at: None,
+            complete: None,
             room: 0,
             spare: Spare::default(),
         }
@@ -187,6 +190,14 @@ impl Tracker {
         shared.finish();
         let uncommitted = self.groups.values().filter(|group| group.is_uncommitted()).count();
         self.uncommitted.set(i64::try_from(uncommitted).unwrap_or(i64::MAX));
-        self.lags.replace(LagView { computed_ms: Some(now.clock_ms), is_complete, groups });
+        if is_complete {
+            self.complete = Some(now);
+        }
+        self.lags.replace(LagView {
+            computed_ms: self.complete.map(|moment| moment.clock_ms),
+            complete_at: self.complete.map(|moment| moment.at),
+            is_complete,
+            groups,
+        });
     }
 }

@@ -1,22 +1,54 @@
 //! What others may see of lag: prepared, and replaced as a whole.
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use streamhouse_observability::declare::Declare;
+use streamhouse_observability::instruments::LagMetrics;
 use streamhouse_observability::labels::GroupState;
+use tokio::time::Instant;
 
 /// The lag of all groups that this agent coordinates, as last computed. Cheap to clone; clones
 /// share. Reading never waits for a computation.
-#[derive(Clone, Debug, Default)]
-pub struct Lags(Arc<RwLock<Arc<LagView>>>);
+#[derive(Clone, Debug)]
+pub struct Lags(Arc<Shown>);
+
+#[derive(Debug)]
+struct Shown {
+    begun: Instant,
+    view: RwLock<Arc<LagView>>,
+}
+
+impl Default for Lags {
+    fn default() -> Self {
+        Self(Arc::new(Shown { begun: Instant::now(), view: RwLock::default() }))
+    }
+}
 
 impl Lags {
     /// The last view.
     pub fn view(&self) -> Arc<LagView> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.view.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How long ago all lags were last computed whole; before the first time, how long that has
+    /// been waited for.
+    pub fn age(&self) -> Duration {
+        let since = self.view().complete_at.unwrap_or(self.0.begun);
+        Instant::now().saturating_duration_since(since)
+    }
+
+    /// Shows the age from now on, whatever becomes of those who compute lag: whoever collects
+    /// metrics has it brought up to date.
+    ///
+    /// Recorded as `streamhouse_consumer_lag_age_seconds`.
+    pub fn show_age(&self, metrics: &LagMetrics, declare: &Declare) {
+        let (lags, age) = (self.clone(), metrics.lag_age.bind(&()));
+        declare.before_collect(move || age.set(lags.age().as_secs_f64()));
     }
 
     pub(super) fn replace(&self, view: LagView) {
         let view = Arc::new(view);
-        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.0.view.write().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut *current, view);
         drop(current);
         drop(before); // it may be large, and readers need not wait for that
@@ -26,9 +58,13 @@ impl Lags {
 /// The lag of all groups at one moment.
 #[derive(Debug, Default)]
 pub struct LagView {
-    /// When it was computed, in milliseconds since the epoch; `None` before the first time.
+    /// When all lags were last computed whole, in milliseconds since the epoch; `None` before the
+    /// first time.
     pub computed_ms: Option<i64>,
-    /// False when the metadata store could not be asked: then lags are at least these.
+    /// When that was by the clock that nobody sets.
+    pub(super) complete_at: Option<Instant>,
+    /// False when the metadata store could not be asked since then, and before the first time: then
+    /// lags are at least these.
     pub is_complete: bool,
     /// The groups, by name.
     pub groups: Vec<GroupLag>,
@@ -55,7 +91,8 @@ pub struct GroupLag {
     pub protocol_type: Arc<str>,
     /// Seconds since it last committed an offset; `None`: it never has.
     pub commit_age: Option<f64>,
-    /// Partitions that its members subscribe to and that have no committed offset.
+    /// Partitions without a committed offset, of topics that its members subscribe to or did when
+    /// it last had some; if that is not known, of topics in which it has committed.
     pub uncommitted: usize,
     /// Records to consume, of all partitions.
     pub lag: i64,

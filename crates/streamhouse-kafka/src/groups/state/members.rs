@@ -48,6 +48,11 @@ impl Member {
         self.protocols.iter().find(|one| *one.name == *protocol).map(|one| &one.metadata)
     }
 
+    /// What it tells for each protocol that it knows, in its order.
+    pub fn offers(&self) -> impl Iterator<Item = &Bytes> {
+        self.protocols.iter().map(|one| &one.metadata)
+    }
+
     fn bytes(&self) -> usize {
         weight(&self.protocols) + self.assignment.len()
     }

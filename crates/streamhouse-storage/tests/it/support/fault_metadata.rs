@@ -274,8 +274,10 @@ impl MetadataStore for FaultMetadata {
         generation: i32,
         protocol_type: &str,
         members: usize,
+        subscribed: Option<&[Arc<str>]>,
     ) -> Result<bool, MetadataError> {
-        self.inner.begin_generation(group, epoch, generation, protocol_type, members).await
+        let (inner, kind) = (&self.inner, protocol_type);
+        inner.begin_generation(group, epoch, generation, kind, members, subscribed).await
     }
 
     async fn commit_offsets(

@@ -13,7 +13,7 @@ async fn a_group_without_commits_has_no_series_and_is_counted_apart() {
     assert_eq!(world.value("groups_uncommitted", &[]), Some(1.0));
     let told = world.told("g");
     assert_eq!((told.uncommitted, told.lag, told.commit_age), (3, 0, None));
-    assert_eq!(world.told("idle").uncommitted, 0, "without members nobody waits");
+    assert_eq!(world.told("idle").uncommitted, 0, "it has never wanted anything");
     drop(idle);
 
     commit(&group, at(topic, 0), 10);
@@ -25,6 +25,57 @@ async fn a_group_without_commits_has_no_series_and_is_counted_apart() {
     commit(&group, at(topic, 2), 0);
     world.cycle().await;
     assert_eq!(world.value("groups_uncommitted", &[]), Some(0.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_never_committed_keeps_its_alarm_when_its_last_member_goes() {
+    let mut world = World::new();
+    let topic = world.log.create("t", 3);
+    let group = world.group("g");
+    join(&group, 1, &["t"]);
+    commit(&group, at(topic, 0), 0);
+    world.cycle().await;
+    join(&group, 0, &[]);
+    for _ in 0..2 {
+        world.after(60).await;
+        assert_eq!((world.told("g").members, world.told("g").uncommitted), (0, 2));
+        assert_eq!(world.value("groups_uncommitted", &[]), Some(1.0));
+        world.restart(world.clock);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_known_subscription_the_topics_that_have_offsets_are_looked_at() {
+    let mut world = World::new();
+    let (begun, other) = (world.log.create("begun", 3), world.log.create("other", 5));
+    let group = world.group("g");
+    commit(&group, at(begun, 1), 0);
+    world.cycle().await;
+    assert_eq!(world.told("g").uncommitted, 2);
+    world.log.delete(other);
+    world.log.delete(begun);
+    world.cycle().await;
+    assert_eq!(world.told("g").uncommitted, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_was_left_stays_away_after_a_restart_and_one_set_anew_does_not() {
+    let mut world = World::new();
+    let (kept, left) = (world.log.create("kept", 1), world.log.create("left", 1));
+    let anew = world.log.create("anew", 1);
+    let group = world.group("g");
+    for topic in [kept, left, anew] {
+        commit(&group, at(topic, 0), 0);
+    }
+    join(&group, 1, &["kept"]);
+    join(&group, 0, &[]);
+    commit_at(&group, at(anew, 0), 0, streamhouse_storage::machine_ms() + 1);
+    for _ in 0..2 {
+        world.after(5).await;
+        let shown = ["kept", "left", "anew"].map(|topic| world.shown("g", topic, "0").is_some());
+        assert_eq!(shown, [true, false, true]);
+        world.restart(world.clock);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -218,6 +218,29 @@ async fn while_the_store_is_down_lags_stay_ages_go_on_and_the_page_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_time_that_is_told_is_that_of_the_last_whole_computation_and_its_age_goes_on() {
+    let mut world = World::new();
+    let age = |world: &World| world.value("lag_age", &[]).unwrap();
+    commit(&world.group("g"), at(world.log.create("t", 1), 0), 0);
+    tokio::time::advance(std::time::Duration::from_secs(7)).await;
+    assert_eq!((age(&world), world.lags.view().computed_ms), (7.0, None), "not once yet");
+    world.cycle().await;
+    let whole = world.clock.now_ms();
+    assert_eq!((age(&world), world.lags.view().computed_ms), (0.0, Some(whole)));
+
+    world.log.is_down.store(true, Ordering::Relaxed);
+    for seconds in [30.0, 60.0] {
+        world.after(30).await;
+        assert_eq!((age(&world), world.lags.view().computed_ms), (seconds, Some(whole)));
+    }
+    tokio::time::advance(std::time::Duration::from_secs(40)).await;
+    assert_eq!(age(&world), 100.0, "nobody computes any more");
+    world.log.is_down.store(false, Ordering::Relaxed);
+    world.cycle().await;
+    assert_eq!((age(&world), world.lags.view().computed_ms), (0.0, Some(whole + 100_000)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn positions_are_asked_for_where_something_changed() {
     let (mut world, group, partition) = at_zero().await;
     world.append(partition, 100);

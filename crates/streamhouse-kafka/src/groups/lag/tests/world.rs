@@ -154,6 +154,7 @@ impl World {
         let (declare, seen) = testing::in_memory();
         let metrics = LagMetrics::declare(&declare);
         let (clock, lags) = (Clock::at(ms), Lags::default());
+        lags.show_age(&metrics, &declare);
         let tracker = Tracker::new(detail, clock, metrics.clone(), lags.clone());
         let (log, groups) = (Log::default(), GroupTable::default());
         Self { log, groups, clock, lags, seen, metrics, tracker }
@@ -187,6 +188,7 @@ impl World {
             protocol_type: "".into(),
             members: 0,
             subscribed: None,
+            generation_ms: None,
             offsets: BTreeMap::new(),
             committed_ms: None,
         };
@@ -227,13 +229,16 @@ pub fn at(topic: TopicId, partition: i32) -> TopicPartition {
     TopicPartition { topic, partition }
 }
 
-/// Members that subscribe to topics.
+/// Members that subscribe to topics; what the last ones subscribed to is kept when they go.
 pub fn join(group: &GroupView, members: usize, topics: &[&str]) {
     group.change(|facts| {
         facts.state = if members == 0 { GroupState::Empty } else { GroupState::Stable };
         facts.members = members;
-        facts.subscribed =
-            (members > 0).then(|| topics.iter().map(|topic| (*topic).into()).collect());
+        if members > 0 {
+            facts.subscribed = Some(topics.iter().map(|topic| (*topic).into()).collect());
+        } else {
+            facts.generation_ms = Some(machine_ms());
+        }
     });
 }
 
