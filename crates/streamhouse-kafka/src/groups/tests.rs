@@ -1,15 +1,17 @@
 //! Many members, and what they take.
 
 use super::Groups;
-use super::state::{Answer, Claim, Join, Protocol, Ticket};
+use super::state::{Answer, Claim, Join, Protocol, Syncing, Ticket};
 use crate::config::GroupConfig;
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError as Code;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
-use streamhouse_metadata::{Agent, CommittedOffset, SqliteStore, TopicPartition};
+use std::time::{Duration, Instant};
+use streamhouse_metadata::{
+    Agent, CommittedOffset, MetadataStore as _, SqliteStore, StoredGroup, TopicPartition,
+};
 use streamhouse_observability::instruments::Instruments;
 use streamhouse_observability::testing::in_memory;
 use tokio_util::sync::DropGuard;
@@ -23,7 +25,10 @@ fn agent() -> Agent {
 }
 
 async fn groups(config: GroupConfig) -> (Groups, DropGuard) {
-    let store = Arc::new(SqliteStore::in_memory().await.unwrap());
+    on(Arc::new(SqliteStore::in_memory().await.unwrap()), config).await
+}
+
+async fn on(store: Arc<SqliteStore>, config: GroupConfig) -> (Groups, DropGuard) {
     let metrics = Instruments::declare(&in_memory().0).groups;
     let groups = Groups::new(store, config, metrics);
     let running = groups.start();
@@ -154,4 +159,56 @@ async fn a_group_that_somebody_comes_to_while_it_is_found_unused_is_kept() {
     assert!(groups.table().get("orders").is_some());
     assert_eq!(groups.delete_hollow(&seat, Duration::ZERO).await, Ok(()));
     assert!(groups.table().get("orders").is_none());
+}
+
+/// Waits for what the store is to hold of the only group.
+async fn stored(store: &SqliteStore, enough: impl Fn(&StoredGroup) -> bool) -> StoredGroup {
+    let begun = Instant::now();
+    loop {
+        let group = store.groups().await.unwrap().remove(0);
+        if enough(&group) {
+            return group;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{group:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_the_last_member_subscribed_to_is_known_when_it_left_and_to_the_next_owner() {
+    let store = Arc::new(SqliteStore::in_memory().await.unwrap());
+    let config = GroupConfig { initial_delay: Duration::ZERO, ..GroupConfig::default() };
+    let (first, running) = on(store.clone(), config.clone()).await;
+    let subscription = Bytes::from_static(b"\0\x01\0\0\0\x02\0\x01b\0\x01a\xff\xff\xff\xff");
+    let both = || Some(vec![Arc::<str>::from("a"), "b".into()]);
+    let one = |ticket| Join {
+        protocols: vec![Protocol { name: "range".into(), metadata: subscription.clone() }],
+        ..join(ticket, 0)
+    };
+    let joined = match first.join("orders", one).await.unwrap().await.unwrap() {
+        Answer::Joined(Ok(joined)) => joined,
+        other => panic!("{other:?}"),
+    };
+    let (member, generation) = (joined.member, joined.generation);
+    let claim = Claim { member, instance: None, generation };
+    let sync = |ticket| Syncing {
+        ticket,
+        claim: claim.clone(),
+        protocol_type: None,
+        protocol: None,
+        assignments: Vec::new(),
+    };
+    let synced = first.sync("orders", sync).await.unwrap().await.unwrap();
+    assert!(matches!(synced, Answer::Synced(Ok(_))), "{synced:?}");
+    assert_eq!(stored(&store, |_| true).await.subscribed, both());
+
+    assert_eq!(first.leave("orders", vec![claim]).await.unwrap(), vec![None]);
+    let known = |groups: &Groups| {
+        groups.table().get("orders").unwrap().read(|it| (it.members, it.subscribed.clone()))
+    };
+    assert_eq!(known(&first), (0, both()));
+    stored(&store, |group| group.generation > generation).await;
+    drop(running);
+    let (next, _running) = on(store, config).await;
+    assert_eq!(known(&next), (0, both()));
 }

@@ -99,3 +99,34 @@ async fn what_the_first_schema_holds_is_there_with_its_bytes_counted() {
     assert_eq!((objects, count), (vec!["one", "three"], 2));
     assert_eq!(store.take_groups(&["g".into()], true).await.unwrap()[0].as_ref().unwrap().epoch, 1);
 }
+
+/// A group that an earlier version wrote, before subscriptions were stored.
+const GROUP: &str = "
+    INSERT INTO consumer_groups VALUES (5, 'g', 1, 7, 'consumer', 0, 99), (6, 'new', 1, 0, '', 0, 9);
+    INSERT INTO offsets VALUES (5, 11, 4, -1, '', 88), (5, 12, 4, -1, '', 77);";
+
+#[tokio::test]
+async fn a_group_of_an_earlier_version_keeps_the_time_of_its_last_commit() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("metadata.db");
+    first_schema(&path, ROWS).await;
+    let options = SqliteConnectOptions::new().filename(&path);
+    let mut connection: SqliteConnection = options.connect().await.unwrap();
+    let steps = [
+        (1, "first schema", include_str!("../../migrations/0001_first_schema.sql")),
+        (2, "groups and retention", include_str!("../../migrations/0002_groups_and_retention.sql")),
+        (3, "deleted objects", include_str!("../../migrations/0003_deleted_objects.sql")),
+    ];
+    let step = |(number, name, sql): (i64, &'static str, &'static str)| {
+        Migration::new(number, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    };
+    let migrator = Migrator::with_migrations(steps.map(step).into());
+    migrator.run(&mut connection).await.unwrap();
+    sqlx::raw_sql(GROUP).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+
+    let store = SqliteStore::open(&path, SqliteOptions::default()).await.unwrap();
+    let groups = store.groups().await.unwrap();
+    let told: Vec<_> = groups.iter().map(|group| (group.committed_ms, &group.subscribed)).collect();
+    assert_eq!(told, vec![(Some(88), &None), (None, &None)]);
+}

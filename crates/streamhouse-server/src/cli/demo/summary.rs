@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use streamhouse_kafka::{LagView, Lags};
+use streamhouse_kafka::{GroupLag, LagView, Lags};
 
 /// What the summary is about.
 #[derive(Debug)]
@@ -110,16 +110,20 @@ impl Summary<'_> {
 
 /// How far `group` is behind, for people.
 fn lag(view: &LagView, group: &str) -> String {
-    match view.group(group) {
+    match committed(view, group) {
         Some(group) => format!("lag {} ({:.1} s)", group.lag, group.seconds),
-        // Nobody has joined it yet.
         None => "lag unknown".into(),
     }
 }
 
-/// How far `group` is behind; null until somebody has joined it.
+/// The group, once it has committed: before that nothing is known of its lag.
+fn committed<'v>(view: &'v LagView, group: &str) -> Option<&'v GroupLag> {
+    view.group(group).filter(|group| !group.partitions.is_empty())
+}
+
+/// How far `group` is behind; null until it has committed.
 fn lag_json(view: &LagView, group: &str) -> Value {
-    view.group(group).map_or(
+    committed(view, group).map_or(
         Value::Null,
         |group| json!({ "lag": group.lag, "lag_seconds": group.seconds, "members": group.members }),
     )
