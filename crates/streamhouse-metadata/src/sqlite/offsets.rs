@@ -145,7 +145,7 @@ pub(super) async fn read(
     let asked: Vec<&str> = names.iter().map(|name| &**name).collect();
     // The join with partitions leaves out those of deleted topics.
     let select = "SELECT asked.key, partitions.topic, partitions.partition,
-            next_offset, leader_epoch, metadata, committed_ms
+            next_offset, leader_epoch, metadata, offsets.committed_ms
         FROM json_each(?1) AS asked
         CROSS JOIN consumer_groups ON consumer_groups.name = asked.value
         CROSS JOIN offsets ON offsets.consumer_group = consumer_groups.id
