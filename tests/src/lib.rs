@@ -6,6 +6,7 @@
 pub mod alerts;
 pub mod compose;
 pub mod dashboards;
+pub mod fetch;
 pub mod http;
 pub mod load;
 pub mod metrics;
