@@ -29,18 +29,18 @@ fn main() -> Result<()> {
     let data = tempfile::tempdir()?;
     let server = Launch::serve(env!("CARGO_BIN_EXE_streamhouse-under-test"), data.path()).start();
     create_topic(server.kafka, "load", PARTITIONS as i32)?;
+    let mut end = vec![0; PARTITIONS];
     for round in 1..=ROUNDS {
         let before = gets(&server);
-        let (written, report) = tail(server.kafka)?;
+        let (written, report) = tail(server.kafka, &mut end)?;
         show(&format!("round {round}: {TAILING} consumers at the tail"), &report);
         println!("  of {:.0} records/s written", written as f64 / TIME.as_secs_f64());
         refuse_gets(&server, before)?;
     }
-    let start = ends(server.kafka)?;
     write(server.kafka, REREAD_FOR)?;
     for round in 1..=ROUNDS {
         let before = gets(&server);
-        let report = reread(server.kafka, &start)?;
+        let report = reread(server.kafka, &end)?;
         show(&format!("round {round}: {REREADING} consumers read the cache again"), &report);
         refuse_gets(&server, before)?;
     }
@@ -99,16 +99,9 @@ fn joined<T>(handle: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
     handle.join().unwrap_or_else(|_| Err(Error::other("a thread panicked")))
 }
 
-/// The ends of all partitions.
-fn ends(addr: SocketAddr) -> Result<Vec<i64>> {
-    let mut reader = Fetcher::open(addr, "load", vec![0; PARTITIONS], 0)?;
-    while reader.fetch()?.0 > 0 {}
-    Ok(reader.offsets().to_vec())
-}
-
-/// Consumers that begin at the end while it moves, and stop when all is read.
-fn tail(addr: SocketAddr) -> Result<(u64, Report)> {
-    let start = ends(addr)?;
+/// Consumers that begin at the end while it moves, and stop when all is read; `end` moves along.
+fn tail(addr: SocketAddr, end: &mut Vec<i64>) -> Result<(u64, Report)> {
+    let start = end.clone();
     let began = Instant::now();
     thread::scope(|scope| {
         let consumers: Vec<_> = (0..TAILING)
@@ -121,7 +114,7 @@ fn tail(addr: SocketAddr) -> Result<(u64, Report)> {
                     loop {
                         let (more, size) = fetcher.fetch()?;
                         if more == 0 && fetcher.offsets() != &start[..] {
-                            return Ok((records, bytes));
+                            return Ok((records, bytes, fetcher.offsets().to_vec()));
                         }
                         (records, bytes) = (records + more, bytes + size);
                     }
@@ -131,11 +124,12 @@ fn tail(addr: SocketAddr) -> Result<(u64, Report)> {
         let written = write(addr, TIME)?;
         let mut report = Report { seconds: began.elapsed().as_secs_f64(), ..Report::default() };
         for consumer in consumers {
-            let (records, bytes) = joined(consumer)?;
+            let (records, bytes, offsets) = joined(consumer)?;
             if records != written {
                 return Err(Error::other(format!("{records} of {written} records consumed")));
             }
             (report.records, report.bytes) = (report.records + records, report.bytes + bytes);
+            *end = offsets;
         }
         Ok((written, report))
     })
