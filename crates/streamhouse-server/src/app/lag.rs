@@ -25,7 +25,7 @@ pub(super) fn start(
     let lags = Lags::default();
     lags.show_age(metrics, declare);
     let tracker = LagTracker::new(detail, clock, metrics.clone(), lags.clone());
-    let work = follow_lag(tracker, config.interval, broker);
+    let work = follow_lag(tracker, config.interval.0, broker);
     let stop = stop.clone();
     tokio::spawn(async move { stop.run_until_cancelled(work).await });
     lags

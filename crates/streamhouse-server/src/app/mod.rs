@@ -313,7 +313,7 @@ fn broker_config(config: &Config, addr: SocketAddr, clock: Clock) -> BrokerConfi
         default_partitions: i32::try_from(kafka.default_partitions).unwrap_or(i32::MAX),
         retention_ms: config.retention.ms.0,
         retention_bytes: config.retention.bytes.0,
-        retention_interval: config.retention.interval,
+        retention_interval: config.retention.interval.0,
         clock,
         max_batch_bytes: kafka.max_batch.as_usize(),
         max_frame_bytes: kafka.max_request.as_usize(),

@@ -54,9 +54,9 @@ pub(super) fn writer(config: &Config, url: &Url, agent: i32, clock: Clock) -> Wr
 pub(super) fn garbage(config: &Config, agent: i32) -> GarbageConfig {
     let garbage = &config.garbage;
     GarbageConfig {
-        grace: garbage.grace,
-        interval: garbage.interval,
-        sweep: garbage.sweep,
+        grace: garbage.grace.0,
+        interval: garbage.interval.0,
+        sweep: garbage.sweep.0,
         orphans: garbage.orphans,
         ..GarbageConfig::new(agent)
     }

@@ -4,8 +4,8 @@
 //! `kafka.addr` is `STREAMHOUSE_KAFKA_ADDR`.
 
 use super::value::{
-    Bytes, Exposition, HostPort, LagDetail, Limit, List, LogFormat, MetadataUrl, ObjectStoreUrl,
-    OtlpProtocol, PushInterval, Secret, Value,
+    AtLeast, Bytes, Exposition, HostPort, LagDetail, Limit, List, LogFormat, MetadataUrl,
+    ObjectStoreUrl, OtlpProtocol, PushInterval, Secret, Value,
 };
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -194,20 +194,20 @@ settings! {
         /// `retention.bytes` goes before.
         bytes: Limit = Limit(-1);
         /// How often it is looked for records to remove.
-        interval: Duration = Duration::from_secs(60);
+        interval: AtLeast<10> = AtLeast(Duration::from_secs(60));
     }
 
     /// The deletion of objects that no record lies in.
     garbage: Garbage("garbage.") {
         /// Age below which no object is deleted, whatever is known of it. An agent that is paused
         /// for longer between storing records and committing them is refused; its producers send
-        /// them again.
-        grace: Duration = Duration::from_secs(900);
+        /// them again. Minutes are safe; less is for trying it out.
+        grace: AtLeast<100> = AtLeast(Duration::from_secs(900));
         /// How often objects are deleted whose records have all been removed.
-        interval: Duration = Duration::from_secs(60);
+        interval: AtLeast<10> = AtLeast(Duration::from_secs(60));
         /// How often it is looked for objects that were stored and never committed, which lists
         /// the objects of the last hours.
-        sweep: Duration = Duration::from_secs(3_600);
+        sweep: AtLeast<10> = AtLeast(Duration::from_secs(3_600));
         /// Whether objects are deleted that were stored and never committed. Switch it off before
         /// the metadata store is restored from a copy: the copy does not know what came after it.
         orphans: bool = true;
@@ -225,7 +225,7 @@ settings! {
         /// sums records and shows the greatest age and the least margin.
         detail: LagDetail = LagDetail::Partition;
         /// Time from one computation of all lags to the next, at least 100ms.
-        interval: Duration = Duration::from_secs(5);
+        interval: AtLeast<100> = AtLeast(Duration::from_secs(5));
     }
 
     /// Log lines on standard error.

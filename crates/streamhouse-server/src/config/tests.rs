@@ -117,6 +117,25 @@ fn a_bad_value_is_reported_with_file_key_value_and_fix() {
 }
 
 #[test]
+fn intervals_that_would_leave_time_for_nothing_else_are_refused_with_the_least_possible() {
+    for (key, least, less) in [
+        ("lag.interval", "100ms", "99ms"),
+        ("retention.interval", "10ms", "0s"),
+        ("garbage.interval", "10ms", "9ms"),
+        ("garbage.sweep", "10ms", "0ms"),
+        ("garbage.grace", "100ms", "0s"),
+    ] {
+        let mut sources = Sources::default();
+        sources.flags = vec![flag("--set", key, less)];
+        let message = error(&sources);
+        assert!(message.contains(&format!("{key} = \"{less}\"")), "{message}");
+        assert!(message.contains(&format!("write a duration of at least {least}")), "{message}");
+        sources.flags = vec![flag("--set", key, least)];
+        Loaded::read(&sources).unwrap();
+    }
+}
+
+#[test]
 fn a_secret_appears_neither_in_debug_nor_in_values() {
     let mut sources = Sources::default();
     for setting in SETTINGS.iter().filter(|setting| setting.secret) {

@@ -212,6 +212,28 @@ impl Value for PushInterval {
     }
 }
 
+/// A duration of at least `MS` milliseconds, below which the work that it spaces is all there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AtLeast<const MS: u64>(pub Duration);
+
+impl<const MS: u64> Value for AtLeast<MS> {
+    const FORM: &'static str = match MS {
+        10 => "duration of at least 10ms",
+        100 => "duration of at least 100ms",
+        _ => panic!("a least duration needs its text here"),
+    };
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let duration = Duration::parse(text)?;
+        let legal = (duration >= Duration::from_millis(MS)).then_some(Self(duration));
+        legal.ok_or_else(|| format!("write a {}", Self::FORM))
+    }
+
+    fn show(&self) -> String {
+        self.0.show()
+    }
+}
+
 /// Names or patterns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct List(pub Vec<String>);
