@@ -125,13 +125,14 @@ fn intervals_that_would_leave_time_for_nothing_else_are_refused_with_the_least_p
         ("garbage.sweep", "10ms", "0ms"),
         ("garbage.grace", "100ms", "0s"),
     ] {
-        let mut sources = Sources::default();
-        sources.flags = vec![flag("--set", key, less)];
-        let message = error(&sources);
+        let with = |value| {
+            let flags = vec![flag("--set", key, value)];
+            Sources { flags, ..Sources::default() }
+        };
+        let message = error(&with(less));
         assert!(message.contains(&format!("{key} = \"{less}\"")), "{message}");
         assert!(message.contains(&format!("write a duration of at least {least}")), "{message}");
-        sources.flags = vec![flag("--set", key, least)];
-        Loaded::read(&sources).unwrap();
+        Loaded::read(&with(least)).unwrap();
     }
 }
 
