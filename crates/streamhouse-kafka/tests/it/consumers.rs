@@ -120,6 +120,17 @@ impl Consumer {
         }
         commit(&self.inner, &self.consumed);
     }
+
+    /// Closes it. librdkafka can wait for ever where the close meets a rebalance (it waits for the
+    /// answer of a group that it has ended already): such a one is left to itself.
+    fn close(self) {
+        let (done, closed) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            drop(self.inner);
+            let _ = done.send(());
+        });
+        let _ = closed.recv_timeout(Duration::from_secs(10));
+    }
 }
 
 /// Lives once: it goes in good order, or it is killed, with no commit and no word to the group. Of
@@ -128,7 +139,9 @@ impl Consumer {
 /// that others must read it again.
 fn live(bootstrap: &str, seen: &Seen, time: Duration, killed: Option<&str>) {
     let Some(name) = killed else {
-        return Consumer::start(bootstrap, &[]).consume(seen, time);
+        let consumer = Consumer::start(bootstrap, &[]);
+        consumer.consume(seen, time);
+        return consumer.close();
     };
     let settings = [("group.instance.id", name), ("session.timeout.ms", "1500")];
     let consumer = Consumer::start(bootstrap, &settings);
@@ -137,6 +150,7 @@ fn live(bootstrap: &str, seen: &Seen, time: Duration, killed: Option<&str>) {
     while began.elapsed() < Duration::from_millis(200) {
         drop(consumer.inner.poll(Duration::from_millis(20)));
     }
+    consumer.close();
 }
 
 /// Numbers that look random, the same in every run.
