@@ -49,7 +49,13 @@ pub fn render(panel: &Panel, queries: &Queries) -> Result<Map<String, Value>, St
         defaults["min"] = json!(0);
     }
     match panel.draw {
-        Draw::Lines | Draw::Stack => defaults["custom"] = lines(panel),
+        Draw::Lines | Draw::Stack => {
+            defaults["custom"] = lines(panel);
+            // Of a share that is 0 all the time Grafana would draw an axis up to 10,000 %.
+            if unit == "percentunit" {
+                defaults["custom"]["axisSoftMax"] = json!(0.01);
+            }
+        }
         Draw::Heatmap => options["yAxis"]["unit"] = json!(queries.unit),
         Draw::Stat | Draw::Table => {}
     }
