@@ -56,6 +56,9 @@ pub struct Received {
     pub value: Option<Vec<u8>>,
     /// Headers, in order.
     pub headers: Vec<Header>,
+    /// How many headers are missing in `headers`: rdkafka panics at a name that is not UTF-8. The
+    /// panic is caught, but the process' panic hook hears of it.
+    pub unreadable_headers: usize,
 }
 
 impl<'a> From<&'a Record> for FutureRecord<'a, [u8], [u8]> {

@@ -108,20 +108,17 @@ impl Consumer {
     ///
     /// # Errors
     /// [`ClientError::OffsetOutOfRange`]: retention has passed by; begin at earliest.
-    /// [`ClientError::Invalid`]: the record cannot be told; the next call gives the one behind it.
     /// Any that [is retryable](ClientError::is_retryable): call again.
     /// # Cancel safety
     /// Dropping the future loses no record.
     pub async fn next(&self) -> Result<Received, ClientError> {
         let polling = self.reading.begin();
         let error = match self.inner.recv().await {
-            Ok(message) => match self.names.received(&message) {
-                Ok(received) => {
-                    self.reading.polled_one(polling, &received);
-                    return Ok(received);
-                }
-                Err(error) => error,
-            },
+            Ok(message) => {
+                let received = self.names.received(&message);
+                self.reading.polled_one(polling, &received);
+                return Ok(received);
+            }
             Err(KafkaError::MessageConsumption(
                 RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
             )) => self.out_of_range().await,

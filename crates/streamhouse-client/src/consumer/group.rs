@@ -137,7 +137,6 @@ impl GroupConsumer {
     /// [`ClientError::Unsettled`]: settle some records first.
     /// [`ClientError::Unknown`]: a topic does not exist; it may be created yet, call again.
     /// [`ClientError::Fenced`]: end this consumer.
-    /// [`ClientError::Invalid`]: the record cannot be told; the next call gives the one behind it.
     /// Any that [is retryable](ClientError::is_retryable): call again.
     /// # Cancel safety
     /// Dropping the future loses no record.
@@ -297,7 +296,7 @@ impl Member {
         self.progress.room().map_err(|waiting| ClientError::Unsettled { waiting })?;
         match self.inner.recv().await {
             Ok(message) => {
-                let received = self.names.received(&message)?;
+                let received = self.names.received(&message);
                 self.progress.received(&received.topic, received.partition, received.offset);
                 Ok(received)
             }

@@ -18,7 +18,7 @@ impl Carried for [Header] {
     }
 }
 
-/// What `read` reads of a record's headers; `None` if the name of one is not UTF-8, at which
+/// What `read` reads of a record's headers; `None` if it comes to a name that is not UTF-8, at which
 /// rdkafka panics: a stranger's record must not end its reader.
 pub(crate) fn readable<T>(read: impl FnOnce() -> T) -> Option<T> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)).ok()

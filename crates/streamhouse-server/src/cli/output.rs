@@ -69,11 +69,12 @@ enum Form {
 pub(super) struct Output {
     json: bool,
     out: BufWriter<Stdout>,
+    has_warned: bool,
 }
 
 impl Output {
     pub(super) fn new(json: bool) -> Self {
-        Self { json, out: BufWriter::new(std::io::stdout()) }
+        Self { json, out: BufWriter::new(std::io::stdout()), has_warned: false }
     }
 
     /// Whether JSON was asked for.
@@ -94,6 +95,14 @@ impl Output {
     /// Writes bytes as they are.
     pub(super) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         check(self.out.write_all(bytes))
+    }
+
+    /// Writes one line to standard error, at the first call only: what is wrong with one record may be
+    /// wrong with all of them.
+    pub(super) fn warn_once(&mut self, text: impl FnOnce() -> String) {
+        if !std::mem::replace(&mut self.has_warned, true) {
+            let _ = writeln!(std::io::stderr(), "warning: {}", text());
+        }
     }
 
     /// Hands everything written to whoever reads.
