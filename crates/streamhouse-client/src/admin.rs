@@ -1,4 +1,4 @@
-//! Topics: create, look at, change, grow, delete.
+//! Topics: create, look at, change, grow, delete. Groups: delete.
 
 use crate::connection::{Connection, Events};
 use crate::error::ClientError;
@@ -47,7 +47,7 @@ pub struct PartitionDetail {
     pub high_watermark: i64,
 }
 
-/// Creates, describes, grows and deletes topics.
+/// Creates, describes, grows and deletes topics, and deletes groups.
 #[derive(Clone)]
 pub struct Admin {
     inner: Arc<AdminClient<Events>>,
@@ -108,6 +108,21 @@ impl Admin {
     pub async fn delete_topic(&self, name: &str) -> Result<(), ClientError> {
         let results = self.inner.delete_topics(&[name], &self.options()).await;
         self.one("deleting", name, results)
+    }
+
+    /// Deletes a group that has no members, with all that it has committed.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`]: it does not exist, or has members.
+    pub async fn delete_group(&self, name: &str) -> Result<(), ClientError> {
+        let (action, subject) = ("deleting", format!("group {name:?}"));
+        let results = self.inner.delete_groups(&[name], &self.options()).await;
+        let results = results.map_err(|error| self.events.explain(action, &subject, &error))?;
+        match results.into_iter().next() {
+            Some(Ok(_)) => Ok(()),
+            Some(Err((_, code))) => Err(self.events.refuse(action, &subject, code)),
+            None => Err(ClientError::TimedOut { action, after: self.events.timeout() }),
+        }
     }
 
     /// Raises the number of a topic's partitions to `total`.

@@ -143,6 +143,8 @@ impl ClientError {
                 _,
             ) => Self::Unknown(subject.to_owned()),
             (Code::TopicAlreadyExists, _) => Self::AlreadyExists(subject.to_owned()),
+            (Code::GroupIdNotFound, _) => refused(format!("{subject} does not exist")),
+            (Code::NonEmptyGroup, _) => refused(format!("{subject} has members: end them first")),
             (Code::InvalidTopic, _) => refused(NAMES.into()),
             (Code::InvalidPartitions, _) => refused(PARTITIONS.into()),
             (Code::QueueFull, _) => Self::QueueFull,

@@ -1,11 +1,13 @@
-//! `streamhouse group`: lists and describes consumer groups, and how far they are behind.
+//! `streamhouse group`: lists and describes consumer groups and how far they are behind, and deletes
+//! them.
 
 use super::Environment;
 use super::admin::{AdminFlags, AdminPort, encode};
-use super::client::block_on;
-use super::output::{Failure, Output};
+use super::client::{ClientFlags, block_on};
+use super::output::{Failure, Output, OutputFlag};
 use clap::Subcommand;
-use serde_json::Value;
+use serde_json::{Value, json};
+use streamhouse_client::Admin;
 
 const EXAMPLE: &str = "Example:
   streamhouse group list";
@@ -13,8 +15,10 @@ const LIST: &str = "Example:
   streamhouse group list --output json";
 const DESCRIBE: &str = "Example:
   streamhouse group describe billing";
+const DELETE: &str = "Example:
+  streamhouse group delete billing";
 
-/// Shows consumer groups and how far they are behind
+/// Shows consumer groups and how far they are behind, and deletes them
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLE, subcommand_required = true)]
 pub(super) enum Group {
@@ -32,27 +36,68 @@ pub(super) enum Group {
         #[command(flatten)]
         admin: AdminFlags,
     },
+    /// Deletes groups that have no members, with all that they have committed
+    #[command(after_help = DELETE)]
+    Delete {
+        /// The groups' names
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+        #[command(flatten)]
+        client: ClientFlags,
+    },
 }
 
 impl Group {
     pub(super) fn run(self, environment: &Environment, output: &mut Output) -> Result<(), Failure> {
-        let port = self.admin().port(environment)?;
+        if self.names().iter().any(String::is_empty) {
+            return Err(Failure::Usage("a group's name cannot be empty".into()));
+        }
         match self {
-            Self::List { .. } => list(&block_on(page(&port, "/groups", ""))?, output),
-            Self::Describe { name, .. } if name.is_empty() => {
-                Err(Failure::Usage("a group's name cannot be empty".into()))
+            Self::List { admin } => {
+                let port = admin.port(environment)?;
+                list(&block_on(page(&port, "/groups", ""))?, output)
             }
-            Self::Describe { name, .. } => {
-                let path = format!("/groups/{}", encode(&name));
+            Self::Describe { name, admin } => {
+                let (port, path) = (admin.port(environment)?, format!("/groups/{}", encode(&name)));
                 describe(&block_on(page(&port, &path, &name))?, output)
+            }
+            Self::Delete { names, client } => {
+                let admin = Admin::new(&client.connection(environment)?)?;
+                block_on(delete(&admin, &names, output))
             }
         }
     }
 
-    pub(super) fn admin(&self) -> &AdminFlags {
+    pub(super) fn output(&self) -> OutputFlag {
         match self {
-            Self::List { admin } | Self::Describe { admin, .. } => admin,
+            Self::List { admin } | Self::Describe { admin, .. } => admin.output,
+            Self::Delete { client, .. } => client.output,
         }
+    }
+
+    fn names(&self) -> &[String] {
+        match self {
+            Self::List { .. } => &[],
+            Self::Describe { name, .. } => std::slice::from_ref(name),
+            Self::Delete { names, .. } => names,
+        }
+    }
+}
+
+/// Deletes what can be deleted, and tells of the rest at the end.
+async fn delete(admin: &Admin, names: &[String], output: &mut Output) -> Result<(), Failure> {
+    // Where nobody answers, librdkafka says so of this call, but not of a deletion.
+    admin.topics().await?;
+    let mut failed = Vec::new();
+    for name in names {
+        match admin.delete_group(name).await {
+            Ok(()) => output.say(format!("deleted group {name}"), json!({"deleted": name}))?,
+            Err(error) => failed.push(error.to_string()),
+        }
+    }
+    match failed.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::Failed(failed.join("\nerror: "))),
     }
 }
 
@@ -208,7 +253,6 @@ fn share(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn a_groups_name_cannot_change_the_terminal() {

@@ -69,7 +69,7 @@ impl Command {
             Self::Serve(_) => return false,
             Self::Demo(demo) => demo.output,
             Self::Topic(topic) => topic.client().output,
-            Self::Group(group) => group.admin().output,
+            Self::Group(group) => group.output(),
             Self::Produce(produce) => produce.client.output,
             Self::Consume(consume) => consume.client.output,
             Self::Config(config) => config.output,

@@ -14,6 +14,7 @@ const COMMANDS: &[&[&str]] = &[
     &["group"],
     &["group", "list"],
     &["group", "describe"],
+    &["group", "delete"],
     &["produce"],
     &["consume"],
     &["config"],
@@ -42,6 +43,8 @@ fn what_makes_no_sense_ends_with_two_and_goes_to_standard_error() {
         &["group"],
         &["group", "describe"],
         &["group", "describe", ""],
+        &["group", "delete"],
+        &["group", "delete", "x", ""],
         &["group", "list", "--admin", "9464"],
         &["consume", "x", "--from", "somewhere"],
         &["consume", "x", "--partition", "-1"],
@@ -76,7 +79,12 @@ fn a_refused_value_says_what_to_write() {
 fn a_client_without_a_server_fails_with_one_and_says_where_it_looked() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let brokers = format!("127.0.0.1:{port}");
-    for arguments in [&["topic", "list"][..], &["produce", "orders"], &["consume", "orders"]] {
+    for arguments in [
+        &["topic", "list"][..],
+        &["group", "delete", "x", "y"],
+        &["produce", "orders"],
+        &["consume", "orders"],
+    ] {
         let folder = tempfile::tempdir().unwrap();
         let mut command = streamhouse(folder.path(), arguments);
         command.args(["--brokers", &brokers, "--timeout", "1s"]);

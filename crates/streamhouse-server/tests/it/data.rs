@@ -1,5 +1,6 @@
 use crate::harness::Server;
 use serde_json::json;
+use streamhouse_client::{Connection, GroupConsumer, GroupOptions, Telemetry};
 
 #[test]
 fn a_topic_is_created_listed_described_grown_and_deleted() {
@@ -160,6 +161,34 @@ fn a_group_goes_on_where_it_has_come_to() {
     let wrong = ["consume", "log", "--group", "one", "--from", "offset:1"];
     let refused = server.client(&wrong, "").expect(2).stderr;
     assert!(refused.contains("a group begins where it has come to"), "{refused}");
+}
+
+#[tokio::test]
+async fn groups_are_deleted_but_those_with_members_which_are_told_as_is_one_that_does_not_exist() {
+    let server = Server::start(&[]);
+    server.client(&["topic", "create", "log"], "").expect(0);
+    server.client(&["produce", "log"], "a\nb\n").expect(0);
+    let read = |group: &str| {
+        server.client(&["consume", "log", "--max", "1", "--group", group], "").expect(0).stdout
+    };
+    assert_eq!((&*read("one"), &*read("two")), ("a\n", "a\n"));
+    let connection = Connection::to(server.kafka.clone()).recorded_by(&Telemetry::off());
+    let member =
+        GroupConsumer::subscribe(&connection, "busy", &["log"], GroupOptions::default()).unwrap();
+    member.recv().await.unwrap();
+
+    let told = server.client(&["group", "delete", "one", "busy", "missing", "two"], "").expect(1);
+    assert_eq!(told.stdout, "deleted group one\ndeleted group two\n");
+    assert_eq!(
+        told.stderr,
+        "error: deleting was refused: group \"busy\" has members: end them first\n\
+         error: deleting was refused: group \"missing\" does not exist\n"
+    );
+    assert_eq!(read("one"), "a\n", "what it had committed is gone");
+
+    member.close().await.unwrap();
+    let told = server.client(&["group", "delete", "busy", "--output", "json"], "").expect(0);
+    assert_eq!(told.json(), [json!({"deleted": "busy"})]);
 }
 
 #[test]
