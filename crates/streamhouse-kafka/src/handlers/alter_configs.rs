@@ -25,57 +25,56 @@ use streamhouse_metadata::RetentionChange;
 const SET: i8 = 0;
 const DELETE: i8 = 1;
 
-/// How often a request names each resource.
-type Named = HashMap<(i8, StrBytes), usize>;
+/// A resource's type and name.
+type Resource = (i8, StrBytes);
+/// A resource with what became of it: a code, and why.
+type Told = (Resource, i16, Option<StrBytes>);
 
 pub(crate) async fn replace(broker: &Broker, request: AlterConfigsRequest) -> Reply {
     let key = |it: &Replacing| (it.resource_type, it.resource_name.clone());
-    let named = count(request.resources.iter().map(key));
-    let mut responses = Vec::with_capacity(request.resources.len());
-    for resource in request.resources {
-        let change = replacement(broker, &resource);
-        let done = apply(broker, &named, key(&resource), change, request.validate_only).await;
-        let response = Replaced::default()
-            .with_resource_type(resource.resource_type)
-            .with_resource_name(resource.resource_name);
-        responses.push(match done {
-            Ok(()) => response,
-            Err((code, message)) => {
-                response.with_error_code(code.code()).with_error_message(Some(text(message)))
-            }
-        });
-    }
-    let failed = responses.iter().any(|response| response.error_code != 0);
+    let asked = request.resources.iter().map(|it| (key(it), replacement(broker, it))).collect();
+    let told = apply_all(broker, asked, request.validate_only).await;
+    let failed = told.iter().any(|(_, code, _)| *code != 0);
+    let response = |((kind, name), code, message): Told| {
+        let response = Replaced::default().with_resource_type(kind).with_resource_name(name);
+        response.with_error_code(code).with_error_message(message)
+    };
+    let responses = told.into_iter().map(response).collect();
     Reply::new(AlterConfigsResponse::default().with_responses(responses), failed)
 }
 
 pub(crate) async fn change(broker: &Broker, request: IncrementalAlterConfigsRequest) -> Reply {
     let key = |it: &Changing| (it.resource_type, it.resource_name.clone());
-    let named = count(request.resources.iter().map(key));
-    let mut responses = Vec::with_capacity(request.resources.len());
-    for resource in request.resources {
-        let change = changes(broker, &resource);
-        let done = apply(broker, &named, key(&resource), change, request.validate_only).await;
-        let response = Changed::default()
-            .with_resource_type(resource.resource_type)
-            .with_resource_name(resource.resource_name);
-        responses.push(match done {
-            Ok(()) => response,
-            Err((code, message)) => {
-                response.with_error_code(code.code()).with_error_message(Some(text(message)))
-            }
-        });
-    }
-    let failed = responses.iter().any(|response| response.error_code != 0);
+    let asked = request.resources.iter().map(|it| (key(it), changes(broker, it))).collect();
+    let told = apply_all(broker, asked, request.validate_only).await;
+    let failed = told.iter().any(|(_, code, _)| *code != 0);
+    let response = |((kind, name), code, message): Told| {
+        let response = Changed::default().with_resource_type(kind).with_resource_name(name);
+        response.with_error_code(code).with_error_message(message)
+    };
+    let responses = told.into_iter().map(response).collect();
     Reply::new(IncrementalAlterConfigsResponse::default().with_responses(responses), failed)
 }
 
-fn count(resources: impl Iterator<Item = (i8, StrBytes)>) -> Named {
-    let mut named = Named::new();
-    for resource in resources {
-        *named.entry(resource).or_default() += 1;
+/// Makes the changes that can be made, and tells of each resource in its order.
+async fn apply_all(
+    broker: &Broker,
+    asked: Vec<(Resource, Result<RetentionChange, Refusal>)>,
+    validate_only: bool,
+) -> Vec<Told> {
+    let mut named: HashMap<Resource, usize> = HashMap::new();
+    for (resource, _) in &asked {
+        *named.entry(resource.clone()).or_default() += 1;
     }
-    named
+    let mut told = Vec::with_capacity(asked.len());
+    for (resource, change) in asked {
+        let is_alone = named.get(&resource) == Some(&1);
+        told.push(match apply(broker, is_alone, &resource, change, validate_only).await {
+            Ok(()) => (resource, 0, None),
+            Err((code, message)) => (resource, code.code(), Some(text(message))),
+        });
+    }
+    told
 }
 
 /// What a replacing request makes of a topic: what it does not name goes back to the default.
@@ -129,17 +128,16 @@ fn allowed(broker: &Broker, resource_type: i8, name: &str) -> Result<(), Refusal
 
 async fn apply(
     broker: &Broker,
-    named: &Named,
-    resource: (i8, StrBytes),
+    is_alone: bool,
+    (resource_type, name): &Resource,
     change: Result<RetentionChange, Refusal>,
     validate_only: bool,
 ) -> Result<(), Refusal> {
-    if named.get(&resource).is_some_and(|times| *times > 1) {
-        let message = format!("{:?} is named more than once", resource.1.as_str());
+    if !is_alone {
+        let message = format!("{:?} is named more than once", name.as_str());
         return Err((Code::InvalidRequest, message));
     }
-    let (resource_type, name) = resource;
-    match resource_type {
+    match *resource_type {
         TOPIC => {}
         BROKER => return change.map(|_| ()),
         other => {
@@ -148,7 +146,7 @@ async fn apply(
         }
     }
     let stored = |error| (of_metadata(&error), error.to_string());
-    let open = broker.topics.find(&name).await.map_err(stored)?;
+    let open = broker.topics.find(name).await.map_err(stored)?;
     let id = open.as_ref().and_then(|open| open.id()).ok_or_else(|| {
         let message = format!("topic {:?} does not exist", name.as_str());
         (Code::UnknownTopicOrPartition, message)
