@@ -368,6 +368,22 @@ async fn records_go_by_the_time_of_their_arrival_whatever_their_timestamps_say()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_records_go_from_partitions_that_nobody_has_used_since_the_start() {
+    let store: Arc<dyn MetadataStore> = Arc::new(SqliteStore::in_memory().await.unwrap());
+    let before = Server::on(store.clone(), BrokerConfig::default(), Requests::untraced()).await;
+    let mut wire = before.wire().await;
+    wire.topic("orders").await;
+    wire.produce("orders", 0, BatchSpec::new(5).encode()).await;
+    before.shutdown.cancel();
+    before.serving.await.unwrap().unwrap();
+    let config = BrokerConfig { incarnation: Uuid::new_v4(), retention_ms: 1, ..eager() };
+    let server = Server::on(store, config, Requests::untraced()).await;
+    // No request is sent, which would be a use.
+    let labels = [("topic", "orders"), ("reason", "time")];
+    assert_eq!(server.counted(REMOVED, &labels, 5).await, 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_partition_keeps_its_newest_records_up_to_the_size_that_it_may_have() {
     let server = Server::with(eager()).await;
     let mut wire = server.wire().await;
