@@ -143,8 +143,10 @@ impl ClientError {
                 _,
             ) => Self::Unknown(subject.to_owned()),
             (Code::TopicAlreadyExists, _) => Self::AlreadyExists(subject.to_owned()),
-            (Code::GroupIdNotFound, _) => refused(format!("{subject} does not exist")),
-            (Code::NonEmptyGroup, _) => refused(format!("{subject} has members: end them first")),
+            (Code::GroupIdNotFound, _) => {
+                refused(format!("{subject} does not exist: see `streamhouse group list`"))
+            }
+            (Code::NonEmptyGroup, _) => refused(format!("{subject} has members: {MEMBERS}")),
             (Code::InvalidTopic, _) => refused(NAMES.into()),
             (Code::InvalidPartitions, _) => refused(PARTITIONS.into()),
             (Code::QueueFull, _) => Self::QueueFull,
@@ -165,6 +167,8 @@ impl ClientError {
     }
 }
 
+/// How a group gets rid of its members.
+const MEMBERS: &str = "end them first; one that was killed leaves after its session timeout";
 /// The rule for names; an answer's own text does not get through librdkafka's binding.
 const NAMES: &str = "a topic's name has 1 to 249 letters, digits, '.', '_' or '-'";
 /// The rule for numbers of partitions. Another broker than StreamHouse may have another limit.

@@ -181,8 +181,10 @@ async fn groups_are_deleted_but_those_with_members_which_are_told_as_is_one_that
     assert_eq!(told.stdout, "deleted group one\ndeleted group two\n");
     assert_eq!(
         told.stderr,
-        "error: deleting was refused: group \"busy\" has members: end them first\n\
-         error: deleting was refused: group \"missing\" does not exist\n"
+        "error: deleting was refused: group \"busy\" has members: end them first; one that was \
+         killed leaves after its session timeout\n\
+         error: deleting was refused: group \"missing\" does not exist: see `streamhouse group \
+         list`\n"
     );
     assert_eq!(read("one"), "a\n", "what it had committed is gone");
 
