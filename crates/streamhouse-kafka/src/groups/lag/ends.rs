@@ -1,100 +1,79 @@
-//! The ends of the partitions that any group has a place in.
+//! The ends of the partitions in which some groups have places.
 
-use std::collections::HashMap;
-use streamhouse_metadata::{TopicPartition, Watermarks};
+use super::source::Source;
+use streamhouse_metadata::{MetadataError, TopicPartition, Watermarks};
 
-/// A partition's place among [`Ends`].
-pub(super) type Place = usize;
-
-/// Ends by place, each kept for as long as a group asks for it.
+/// What was told of partitions, each asked for once however many groups have a place in it.
 #[derive(Debug, Default)]
 pub(super) struct Ends {
-    places: HashMap<TopicPartition, Place>,
-    slots: Vec<Slot>,
-    free: Vec<Place>,
-}
-
-#[derive(Debug)]
-struct Slot {
-    partition: TopicPartition,
-    users: usize,
-    ends: Option<Watermarks>,
+    /// Sorted, once they are asked for.
+    partitions: Vec<TopicPartition>,
+    told: Vec<Option<Watermarks>>,
 }
 
 impl Ends {
-    /// The place of `partition`, for one user more.
-    pub fn add(&mut self, partition: TopicPartition) -> Place {
-        if let Some(&place) = self.places.get(&partition) {
-            self.slots[place].users += 1;
-            return place;
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.partitions.clear();
+        self.told.clear();
+    }
+
+    /// Asks for `partitions` too.
+    pub fn want(&mut self, partitions: impl Iterator<Item = TopicPartition>) {
+        self.partitions.extend(partitions);
+    }
+
+    /// Asks, at most `slice` partitions at a time.
+    pub async fn ask(&mut self, source: &impl Source, slice: usize) -> Result<(), MetadataError> {
+        // Groups list their places in order: sorting them is merging.
+        self.partitions.sort();
+        self.partitions.dedup();
+        for partitions in self.partitions.chunks(slice) {
+            self.told.extend(source.ends(partitions).await?);
         }
-        let slot = Slot { partition, users: 1, ends: None };
-        let place = match self.free.pop() {
-            Some(place) => {
-                self.slots[place] = slot;
-                place
-            }
-            None => {
-                self.slots.push(slot);
-                self.slots.len() - 1
-            }
-        };
-        self.places.insert(partition, place);
-        place
+        Ok(())
     }
 
-    /// Takes a user from `place`.
-    pub fn remove(&mut self, place: Place) {
-        let slot = &mut self.slots[place];
-        slot.users -= 1;
-        if slot.users == 0 {
-            slot.ends = None;
-            self.places.remove(&slot.partition);
-            self.free.push(place);
+    /// What was told of partitions that are named in order.
+    pub fn walk(&self) -> impl FnMut(TopicPartition) -> Option<Watermarks> {
+        let mut at = None;
+        move |partition| {
+            let at = at.get_or_insert_with(|| self.partitions.partition_point(|p| *p < partition));
+            while self.partitions.get(*at).is_some_and(|other| *other < partition) {
+                *at += 1;
+            }
+            let is_there = self.partitions.get(*at) == Some(&partition);
+            if is_there { self.told.get(*at).copied().flatten() } else { None }
         }
-    }
-
-    /// What was told last of `place`.
-    pub fn get(&self, place: Place) -> Option<Watermarks> {
-        self.slots[place].ends
-    }
-
-    /// All partitions in use, with their places.
-    pub fn wanted(&self) -> impl Iterator<Item = (Place, TopicPartition)> {
-        let used = self.slots.iter().enumerate().filter(|(_, slot)| slot.users > 0);
-        used.map(|(place, slot)| (place, slot.partition))
-    }
-
-    /// Takes note of what was told; `None`: the partition does not exist.
-    pub fn set(&mut self, place: Place, ends: Option<Watermarks>) {
-        self.slots[place].ends = ends;
-    }
-
-    /// How many partitions are in use.
-    #[cfg(test)]
-    pub fn len(&self) -> usize {
-        self.places.len()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::Log;
     use super::*;
-    use streamhouse_metadata::TopicId;
-    use uuid::Uuid;
 
-    #[test]
-    fn a_partition_is_kept_until_its_last_user_goes_and_its_place_is_used_again() {
-        let partition = |n| TopicPartition { topic: TopicId(Uuid::nil()), partition: n };
+    #[tokio::test]
+    async fn a_partition_of_several_groups_is_asked_for_once_and_told_to_each() {
+        let log = Log::default();
+        let topic = log.create("t", 5);
+        let at = |partition| TopicPartition { topic, partition };
+        for partition in 0..5 {
+            log.append(at(partition), partition as usize, 0);
+        }
+        let groups = [vec![0, 2, 4, 7], vec![1, 2], vec![], vec![4]];
         let mut ends = Ends::default();
-        let (first, again) = (ends.add(partition(1)), ends.add(partition(1)));
-        assert_eq!(first, again);
-        ends.set(first, Some(Watermarks { log_start: 0, high_watermark: 5 }));
-        ends.remove(first);
-        assert!(ends.get(first).is_some());
-        ends.remove(first);
-        assert_eq!((ends.len(), ends.wanted().count()), (0, 0));
-        let other = ends.add(partition(2));
-        assert_eq!((other, ends.get(other)), (first, None), "nothing is left of the former one");
+        groups.iter().for_each(|places| ends.want(places.iter().map(|place| at(*place))));
+        ends.ask(&log, 2).await.unwrap();
+        assert_eq!(ends.told.len(), 5);
+        for places in groups {
+            let mut told = ends.walk();
+            for place in places {
+                let expected = (place < 5).then_some(i64::from(place));
+                assert_eq!(told(at(place)).map(|ends| ends.high_watermark), expected);
+            }
+        }
+        ends.clear();
+        assert_eq!(ends.walk()(at(1)), None);
     }
 }

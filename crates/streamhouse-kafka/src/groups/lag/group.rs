@@ -1,14 +1,14 @@
 //! One group: what it has committed, and how far that is behind.
 
 use super::compute::{self, Limits, Moment};
-use super::ends::{Ends, Place};
+use super::ends::Ends;
 use super::series::{Behind, Key, Series, Shared};
 use super::source::Source;
 use super::{GroupLag, LagDetail, PartitionLag};
 use crate::groups::table::{GroupFacts, GroupView};
 use std::iter::Peekable;
 use std::sync::Arc;
-use streamhouse_metadata::{Position, TopicId, TopicPartition};
+use streamhouse_metadata::{Position, TopicId, TopicPartition, Watermarks};
 use streamhouse_observability::declare::{CounterCell, FloatGaugeCell};
 use streamhouse_observability::instruments::LagMetrics;
 use streamhouse_observability::labels::{Group, GroupState, Partition, Topic};
@@ -97,7 +97,8 @@ pub(super) struct Copied {
 #[derive(Debug)]
 struct Entry {
     copied: Copied,
-    place: Place,
+    /// The partition's ends, as told last.
+    ends: Option<Watermarks>,
     /// Its topic's place among the group's.
     topic: usize,
     first: Option<First>,
@@ -141,7 +142,6 @@ impl Followed {
     pub fn copy(
         &mut self,
         view: &Arc<GroupView>,
-        ends: &mut Ends,
         spare: &mut Vec<Copied>,
         now: Moment,
         before: Option<Instant>,
@@ -164,7 +164,7 @@ impl Followed {
             Facts::of(facts)
         });
         self.note_commit(now, before);
-        self.merge(spare, ends);
+        self.merge(spare);
     }
 
     /// The age is told by two clocks when the commit is first seen. A commit that was made between
@@ -184,7 +184,7 @@ impl Followed {
         self.commit = Some(Commit { ms, age, at: now.at });
     }
 
-    fn merge(&mut self, copied: &[Copied], ends: &mut Ends) {
+    fn merge(&mut self, copied: &[Copied]) {
         for topic in &mut self.topics {
             topic.committed_ms = i64::MIN;
         }
@@ -201,16 +201,12 @@ impl Followed {
         let mut entries = std::mem::take(&mut self.entries).into_iter().peekable();
         self.entries.reserve(copied.len());
         for copied in copied {
-            while let Some(gone) =
-                entries.next_if(|entry| entry.copied.partition < copied.partition)
-            {
-                ends.remove(gone.place);
-            }
+            while entries.next_if(|entry| entry.copied.partition < copied.partition).is_some() {}
             let topic = self.place_of(copied.partition.topic, &mut topics);
             let same = entries.next_if(|entry| entry.copied.partition == copied.partition);
             let mut entry = same.unwrap_or_else(|| Entry {
                 copied: *copied,
-                place: ends.add(copied.partition),
+                ends: None,
                 topic,
                 first: None,
                 behind: None,
@@ -218,9 +214,6 @@ impl Followed {
             (entry.topic, entry.copied) = (topic, *copied);
             self.topics[topic].note(*copied);
             self.entries.push(entry);
-        }
-        for gone in entries {
-            ends.remove(gone.place);
         }
     }
 
@@ -245,12 +238,26 @@ impl Followed {
         self.topics.len() - 1
     }
 
-    /// Lets go of everything; tells how many series that ends.
-    pub fn end(self, ends: &mut Ends) -> usize {
-        for entry in &self.entries {
-            ends.remove(entry.place);
-        }
+    pub fn name(&self) -> &str {
+        &self.view.name
+    }
+
+    /// How many series it has.
+    pub fn series(&self) -> usize {
         self.series.len()
+    }
+
+    /// Where it has places.
+    pub fn partitions(&self) -> impl Iterator<Item = TopicPartition> {
+        self.entries.iter().map(|entry| entry.copied.partition)
+    }
+
+    /// Takes note of what was told of them.
+    pub fn tell_ends(&mut self, ends: &Ends) {
+        let mut told = ends.walk();
+        for entry in &mut self.entries {
+            entry.ends = told(entry.copied.partition);
+        }
     }
 
     /// Finds out which topics there are, which the members still subscribe to, and of which
@@ -305,14 +312,13 @@ impl Followed {
     pub fn look(
         &mut self,
         source: &impl Source,
-        ends: &Ends,
         now: Moment,
         mut wanted: impl FnMut(usize, TopicPartition, i64),
     ) {
         for (number, entry) in self.entries.iter_mut().enumerate() {
             let topic = &self.topics[entry.topic];
             let limits = topic.known.as_ref().map(|(_, limits)| *limits);
-            let shown = limits.filter(|_| !topic.is_left).zip(ends.get(entry.place));
+            let shown = limits.filter(|_| !topic.is_left).zip(entry.ends);
             let Some((limits, ends)) = shown else {
                 (entry.first, entry.behind) = (None, None);
                 continue;
@@ -341,9 +347,9 @@ impl Followed {
     }
 
     /// Takes note of where an entry's first record lies.
-    pub fn tell(&mut self, number: usize, offset: i64, position: Position, ends: &Ends) {
+    pub fn tell(&mut self, number: usize, offset: i64, position: Position) {
         let Some(entry) = self.entries.get_mut(number) else { return };
-        let end = ends.get(entry.place).map_or(-1, |ends| ends.high_watermark);
+        let end = entry.ends.map_or(-1, |ends| ends.high_watermark);
         if let Some(first) = entry.first.as_mut().filter(|first| first.offset == offset) {
             first.tell(position, end);
         }
@@ -434,13 +440,11 @@ impl Followed {
     }
 
     /// What others may see of it.
-    pub fn view(&self, ends: &Ends, now: Moment) -> GroupLag {
+    pub fn view(&self, now: Moment) -> GroupLag {
         let mut whole = Behind::NOTHING;
         let mut partitions = Vec::with_capacity(self.entries.len());
         for entry in &self.entries {
-            let (Some(behind), Some(ends)) = (entry.behind, ends.get(entry.place)) else {
-                continue;
-            };
+            let (Some(behind), Some(ends)) = (entry.behind, entry.ends) else { continue };
             let Some((topic, _)) = &self.topics[entry.topic].known else { continue };
             whole = whole.and(behind);
             partitions.push(PartitionLag {

@@ -4,16 +4,17 @@
 //! the one that matters. A scrape reads cells that are prepared; [`Lags`] holds the same for pages
 //! and the command line.
 //!
-//! The order of a cycle makes lag true: committed offsets are copied first and ends are read after
-//! that, so that no end is older than the offset it is compared with. Offsets are kept by topic
+//! The order of work makes lag true: the committed offsets of some groups are copied first and ends
+//! are read right after that, so that no end is older than the offset it is compared with. Offsets are kept by topic
 //! id: those of a deleted topic say nothing of one created under its name.
 //!
 //! Invariant: no lag is negative, and seconds are 0 exactly when records are. Invariant: no record
 //! is told of a group that has committed nothing.
 
 mod compute; // lag, age and margin, as plain functions
-mod ends; //    the ends of the partitions that any group has a place in
+mod ends; //    the ends of the partitions that some groups have places in
 mod group; //   one group: its places, what is behind each
+mod pace; //    spreads the work over time
 mod series; //  the cells, in the detail that is wanted
 mod source; //  what is asked for
 mod tracker; // the cycle
@@ -59,12 +60,13 @@ impl LagTracker {
         Self(Tracker::new(detail, clock, metrics, lags))
     }
 
-    /// Computes all lags of `groups`. What the metadata store does not tell stays as it was.
+    /// Computes all lags of `groups`, in short pieces with rests between them, and aims to be done
+    /// `within` some time. What the metadata store does not tell stays as it was.
     ///
     /// # Cancel safety
     /// After a dropped call nothing is known any more.
-    pub async fn compute(&mut self, groups: &GroupTable, broker: &Broker) {
-        self.0.cycle(groups, broker).await;
+    pub async fn compute(&mut self, groups: &GroupTable, broker: &Broker, within: Duration) {
+        self.0.cycle(groups, broker, within).await;
     }
 }
 
@@ -75,7 +77,8 @@ impl LagTracker {
 /// Dropping the future ends the series.
 pub async fn follow_lag(mut tracker: LagTracker, interval: Duration, broker: Arc<Broker>) {
     let groups = broker.groups();
-    let mut ticks = tokio::time::interval(interval.max(SHORTEST));
+    let interval = interval.max(SHORTEST);
+    let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // Before all groups are taken from the store, what is here is not all.
     loop {
@@ -85,7 +88,7 @@ pub async fn follow_lag(mut tracker: LagTracker, interval: Duration, broker: Arc
         }
     }
     loop {
-        tracker.compute(&groups, &broker).await;
+        tracker.compute(&groups, &broker, interval / 2).await;
         ticks.tick().await;
     }
 }

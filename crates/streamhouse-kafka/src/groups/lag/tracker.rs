@@ -1,26 +1,27 @@
 //! The cycle: from what groups have committed to cells and pages.
+//!
+//! It goes from slice to slice of the groups and does each whole, so that what is compared was read
+//! within a few milliseconds, however long the cycle takes with its rests.
 
 use super::compute::Moment;
-use super::ends::{Ends, Place};
+use super::ends::Ends;
 use super::group::{Copied, Followed};
+use super::pace::Pace;
 use super::series::Shared;
 use super::source::Source;
-use super::{LagDetail, LagView, Lags};
+use super::{GroupLag, LagDetail, LagView, Lags};
 use crate::groups::table::GroupTable;
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::time::Duration;
 use streamhouse_metadata::{MetadataError, TopicPartition};
 use streamhouse_observability::declare::{GaugeCell, HistogramCell, PerValue};
 use streamhouse_observability::instruments::LagMetrics;
 use streamhouse_observability::labels::Outcome;
 use streamhouse_storage::{Clock, machine_ms};
-use tokio::task::yield_now;
 use tokio::time::Instant;
 
-/// How many partitions the metadata store is asked of at a time.
-const SLICE: usize = 10_000;
-/// How many entries are worked on before others get their turn on the thread.
-const TURN: usize = 2_000;
+/// How many places of groups are worked on in one piece; a group is never parted. Also, how many
+/// partitions the metadata store is asked of at a time.
+const SLICE: usize = 1_000;
 
 /// Follows the groups of one agent.
 #[derive(Debug)]
@@ -31,38 +32,38 @@ pub(super) struct Tracker {
     lags: Lags,
     uncommitted: GaugeCell,
     duration: PerValue<Outcome, HistogramCell>,
-    groups: BTreeMap<Arc<str>, Followed>,
-    ends: Ends,
-    copied_at: Option<Instant>,
-    /// When all was last computed whole.
+    /// Sorted by name.
+    groups: Vec<Followed>,
+    /// When the last cycle began.
+    begun: Option<Instant>,
+    /// How long it worked.
+    worked: Duration,
+    /// When the last cycle began that computed all.
     complete: Option<Moment>,
-    /// How many series have ended: room for those that share a cell.
+    /// How many series the last cycle ended: room for those that share a cell.
     room: usize,
     spare: Spare,
 }
 
-/// Memory that every cycle uses again.
+/// Memory that every slice uses again.
 #[derive(Debug, Default)]
 struct Spare {
     copied: Vec<Copied>,
-    places: Vec<Place>,
-    partitions: Vec<TopicPartition>,
-    entries: Vec<(Arc<str>, usize)>,
+    ends: Ends,
+    entries: Vec<(usize, usize)>,
     offsets: Vec<(TopicPartition, i64)>,
 }
 
-/// Gives others their turn after some work.
-#[derive(Default)]
-struct Turn(usize);
-
-impl Turn {
-    async fn after(&mut self, work: usize) {
-        self.0 += work + 1;
-        if self.0 >= TURN {
-            self.0 = 0;
-            yield_now().await;
-        }
-    }
+/// What becomes of a cycle.
+#[derive(Debug)]
+struct Cycle {
+    /// The first failure: after it the store is not asked again.
+    told: Result<(), MetadataError>,
+    /// How many series can still get a cell of their own.
+    room: usize,
+    shared: Shared,
+    uncommitted: usize,
+    views: Vec<GroupLag>,
 }
 
 impl Tracker {
@@ -74,129 +75,153 @@ impl Tracker {
             uncommitted: metrics.groups_uncommitted.bind(&()),
             duration: metrics.lag_duration.bind_each(|outcome| outcome),
             metrics,
-            groups: BTreeMap::new(),
-            ends: Ends::default(),
-            copied_at: None,
+            groups: Vec::new(),
+            begun: None,
+            worked: Duration::ZERO,
             complete: None,
             room: 0,
             spare: Spare::default(),
         }
     }
 
-    /// Computes all lags once. What the metadata store does not tell stays as it was: then lags
-    /// are at least what is shown, and ages go on.
-    pub async fn cycle(&mut self, table: &GroupTable, source: &impl Source) {
-        let begun = Instant::now();
-        self.copy(table, source).await;
-        let ends = self.ask_ends(source).await;
-        let positions = self.ask_positions(source).await;
-        let told = ends.and(positions);
-        self.publish(told.is_ok()).await;
-        if let Err(error) = &told {
-            tracing::warn!(%error, "lag could not be computed anew; what is known stays");
+    /// Computes all lags once, and aims to be done `within` some time. What the metadata store does
+    /// not tell stays as it was: then lags are at least what is shown, and ages go on.
+    pub async fn cycle(&mut self, table: &GroupTable, source: &impl Source, within: Duration) {
+        let begun = self.now();
+        let mut pace = Pace::new(within, self.worked);
+        let room = std::mem::take(&mut self.room);
+        let mut cycle = Cycle {
+            told: Ok(()),
+            room,
+            shared: Shared::default(),
+            uncommitted: 0,
+            views: Vec::with_capacity(self.groups.len()),
+        };
+        let mut former = std::mem::take(&mut self.groups).into_iter().peekable();
+        let (mut done, mut slice, mut places) = (Vec::new(), Vec::new(), 0);
+        for view in table.all() {
+            while let Some(gone) = former.next_if(|group| group.name() < &*view.name) {
+                self.end(&mut cycle, gone.series());
+            }
+            if places >= SLICE {
+                self.work(&mut slice, source, &mut cycle).await;
+                done.append(&mut slice);
+                places = 0;
+                pace.rest().await;
+            }
+            let same = former.next_if(|group| group.name() == &*view.name);
+            let mut group = same.unwrap_or_else(|| Followed::new(view.clone()));
+            let now = self.now();
+            group.copy(&view, &mut self.spare.copied, now, self.begun);
+            group.look_at_topics(source, &self.metrics);
+            places += group.len() + 1;
+            slice.push(group);
         }
-        let outcome = if told.is_ok() { Outcome::Ok } else { Outcome::Error };
-        self.duration.of(outcome).record(begun.elapsed().as_secs_f64());
+        former.for_each(|gone| self.end(&mut cycle, gone.series()));
+        self.work(&mut slice, source, &mut cycle).await;
+        done.append(&mut slice);
+        self.groups = done;
+        self.begun = Some(begun.at);
+        self.finish(cycle, begun);
+        self.worked = pace.end();
     }
 
     fn now(&self) -> Moment {
         Moment { at: Instant::now(), clock_ms: self.clock.now_ms(), machine_ms: machine_ms() }
     }
 
-    /// Committed offsets, of groups that have changed.
-    async fn copy(&mut self, table: &GroupTable, source: &impl Source) {
-        let now = self.now();
-        let mut turn = Turn::default();
-        let views = table.all();
-        let mut before = std::mem::take(&mut self.groups);
-        for view in views {
-            let mut group =
-                before.remove(&view.name).unwrap_or_else(|| Followed::new(view.clone()));
-            group.copy(&view, &mut self.ends, &mut self.spare.copied, now, self.copied_at);
-            group.look_at_topics(source, &self.metrics);
-            turn.after(group.len()).await;
-            self.groups.insert(view.name.clone(), group);
-        }
-        for (_, gone) in before {
-            self.room += gone.end(&mut self.ends);
-        }
-        self.copied_at = Some(now.at);
+    /// Takes note of series that have ended: in this cycle some groups may have had their turn.
+    fn end(&mut self, cycle: &mut Cycle, series: usize) {
+        cycle.room += series;
+        self.room += series;
     }
 
-    /// Ends, read after the offsets.
-    async fn ask_ends(&mut self, source: &impl Source) -> Result<(), MetadataError> {
-        let Spare { places, partitions, .. } = &mut self.spare;
-        places.clear();
-        partitions.clear();
-        for (place, partition) in self.ends.wanted() {
-            places.push(place);
-            partitions.push(partition);
+    /// From copied offsets to cells and views. Ends are read after the offsets.
+    async fn work(&mut self, groups: &mut [Followed], source: &impl Source, cycle: &mut Cycle) {
+        if cycle.told.is_ok() {
+            cycle.told = self.ask_ends(groups, source).await;
         }
-        for (places, partitions) in places.chunks(SLICE).zip(partitions.chunks(SLICE)) {
-            let told = source.ends(partitions).await?;
-            for (place, ends) in places.iter().zip(told) {
-                self.ends.set(*place, ends);
-            }
+        self.look(groups, source);
+        if cycle.told.is_ok() {
+            cycle.told = self.ask_positions(groups, source).await;
         }
+        let now = self.now();
+        for group in groups {
+            group.compute(self.detail, now);
+            // What is gone goes before what is new comes: a topic that was deleted and created
+            // again has the same labels.
+            let gone = group.drop_gone();
+            self.end(cycle, gone);
+            group.drop_shared(&mut cycle.room);
+            group.publish(&self.metrics, &mut cycle.shared, now);
+            cycle.uncommitted += usize::from(group.is_uncommitted());
+            cycle.views.push(group.view(now));
+        }
+    }
+
+    async fn ask_ends(
+        &mut self,
+        groups: &mut [Followed],
+        source: &impl Source,
+    ) -> Result<(), MetadataError> {
+        let ends = &mut self.spare.ends;
+        ends.clear();
+        groups.iter().for_each(|group| ends.want(group.partitions()));
+        ends.ask(source, SLICE).await?;
+        groups.iter_mut().for_each(|group| group.tell_ends(ends));
         Ok(())
     }
 
-    /// Where the first record lies that each group has not consumed.
-    async fn ask_positions(&mut self, source: &impl Source) -> Result<(), MetadataError> {
+    /// Finds what must be asked of the first record that each group has not consumed.
+    fn look(&mut self, groups: &mut [Followed], source: &impl Source) {
         let now = self.now();
-        let mut turn = Turn::default();
         let Spare { entries, offsets, .. } = &mut self.spare;
         entries.clear();
         offsets.clear();
-        for (name, group) in &mut self.groups {
-            group.look(source, &self.ends, now, |number, partition, offset| {
-                entries.push((name.clone(), number));
+        for (place, group) in groups.iter_mut().enumerate() {
+            group.look(source, now, |number, partition, offset| {
+                entries.push((place, number));
                 offsets.push((partition, offset));
             });
-            turn.after(group.len()).await;
         }
+    }
+
+    async fn ask_positions(
+        &mut self,
+        groups: &mut [Followed],
+        source: &impl Source,
+    ) -> Result<(), MetadataError> {
+        let Spare { entries, offsets, .. } = &self.spare;
         for (entries, offsets) in entries.chunks(SLICE).zip(offsets.chunks(SLICE)) {
             let told = source.positions(offsets).await?;
-            for (((name, number), (_, offset)), position) in entries.iter().zip(offsets).zip(told) {
-                if let (Some(group), Some(position)) = (self.groups.get_mut(name), position) {
-                    group.tell(*number, *offset, position, &self.ends);
+            for (((group, number), (_, offset)), position) in entries.iter().zip(offsets).zip(told) {
+                if let Some(position) = position {
+                    groups[*group].tell(*number, *offset, position);
                 }
             }
         }
         Ok(())
     }
 
-    /// Cells and view. What is gone goes before what is new comes: a topic that was deleted and
-    /// created again has the same labels.
-    async fn publish(&mut self, is_complete: bool) {
-        let now = self.now();
-        let mut turn = Turn::default();
-        for group in self.groups.values_mut() {
-            group.compute(self.detail, now);
-            self.room += group.drop_gone();
-            turn.after(group.len()).await;
-        }
-        let mut room = std::mem::take(&mut self.room);
-        if room > 0 {
-            self.groups.values_mut().for_each(|group| group.drop_shared(&mut room));
-        }
-        let mut shared = Shared::default();
-        let mut groups = Vec::with_capacity(self.groups.len());
-        for group in self.groups.values_mut() {
-            group.publish(&self.metrics, &mut shared, now);
-            groups.push(group.view(&self.ends, now));
-            turn.after(group.len()).await;
-        }
+    fn finish(&mut self, cycle: Cycle, begun: Moment) {
+        let Cycle { told, shared, uncommitted, views: groups, .. } = cycle;
         shared.finish();
-        let uncommitted = self.groups.values().filter(|group| group.is_uncommitted()).count();
         self.uncommitted.set(i64::try_from(uncommitted).unwrap_or(i64::MAX));
-        if is_complete {
-            self.complete = Some(now);
-        }
+        let outcome = match &told {
+            Ok(()) => {
+                self.complete = Some(begun);
+                Outcome::Ok
+            }
+            Err(error) => {
+                tracing::warn!(%error, "lag could not be computed anew; what is known stays");
+                Outcome::Error
+            }
+        };
+        self.duration.of(outcome).record(begun.at.elapsed().as_secs_f64());
         self.lags.replace(LagView {
             computed_ms: self.complete.map(|moment| moment.clock_ms),
             complete_at: self.complete.map(|moment| moment.at),
-            is_complete,
+            is_complete: told.is_ok(),
             groups,
         });
     }

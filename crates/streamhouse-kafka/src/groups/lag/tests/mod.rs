@@ -6,4 +6,5 @@ mod detail; // folding, and the bound on series
 mod truth; //  what is shown of groups that live, stall, die
 mod world;
 
+pub(super) use world::Log;
 use world::World;

@@ -197,6 +197,30 @@ async fn no_end_is_older_than_the_offset_that_it_is_compared_with() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_consumed_at_once_is_no_lag_however_long_a_cycle_takes() {
+    let mut world = World::new();
+    let groups: Vec<_> = ["a", "b", "c", "d"]
+        .map(|name| (world.group(name), world.log.create(name, 600)))
+        .into_iter()
+        .collect();
+    for (group, topic) in &groups {
+        (0..600).for_each(|partition| commit(group, at(*topic, partition), 0));
+    }
+    *world.log.after_ends.lock().unwrap() = Some(Box::new(move |log| {
+        for (group, topic) in &groups {
+            let end = group.read(|facts| facts.offsets[&at(*topic, 7)].offset) + 10;
+            log.append(at(*topic, 7), 10, BEGIN_MS);
+            commit(group, at(*topic, 7), end);
+        }
+    }));
+    world.cycle().await;
+    for name in ["a", "b", "c", "d"] {
+        let told = world.told(name);
+        assert_eq!((told.lag, told.seconds, told.partitions.len()), (0, 0.0, 600), "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn while_the_store_is_down_lags_stay_ages_go_on_and_the_page_says_so() {
     let (mut world, group, partition) = at_zero().await;
     world.append(partition, 10);
