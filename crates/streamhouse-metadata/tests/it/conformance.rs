@@ -309,7 +309,7 @@ async fn ends_are_told_in_the_order_of_the_question(store: Store) {
         let ends: Vec<_> = told.iter().map(|one| one.map(|ends| ends.high_watermark)).collect();
         let right = |(topic, n): &(&Topic, i32)| {
             let (first, count) = if topic.id == a.id { (10, 6) } else { (20, 3) };
-            (0..count).contains(n).then_some(i64::from(first + n))
+            (0..count).contains(n).then(|| i64::from(first + n))
         };
         assert_eq!(ends, question.iter().map(right).collect::<Vec<_>>(), "{what}");
     }
