@@ -25,7 +25,7 @@ crate::instruments! {
         /// Groups that have partitions without a committed offset in topics that their members
         /// subscribe to, or did when there last were some.
         groups_uncommitted: Gauge<()> = "{group}";
-        /// Time of one computation of all lags.
+        /// Time of one computation of all lags, with the rests between its pieces.
         lag_duration: Histogram<Outcome> = "s";
         /// Time since all lags were last computed whole.
         lag_age: FloatGauge<()> = "s";

@@ -70,7 +70,7 @@ mod tests {
         let ms = Duration::from_millis;
         assert_eq!(cycle(500, 100).await, ms(100 + 9 * 40));
         assert_eq!(cycle(5_000, 100).await, ms(100 + 9 * 90), "no slower than a tenth");
-        assert_eq!(cycle(5_000, 0).await, ms(100 + 9 * 90), "nothing is known of an earlier one");
+        assert_eq!(cycle(5_000, 0).await, ms(100 + 9 * 90), "the last had nothing to do");
         assert_eq!(cycle(0, 100).await, ms(100), "there is no time to rest");
         assert_eq!(cycle(50, 100).await, ms(100), "there is more to do than time");
     }

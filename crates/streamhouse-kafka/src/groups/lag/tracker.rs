@@ -19,6 +19,8 @@ use streamhouse_observability::labels::Outcome;
 use streamhouse_storage::{Clock, machine_ms};
 use tokio::time::Instant;
 
+/// How long a cycle is taken to work before there was one: long, so that the first is soon done.
+const FIRST: Duration = Duration::from_secs(1);
 /// How many places of groups are worked on in one piece; a group is never parted. Also, how many
 /// partitions the metadata store is asked of at a time.
 const SLICE: usize = 1_000;
@@ -77,7 +79,7 @@ impl Tracker {
             metrics,
             groups: Vec::new(),
             begun: None,
-            worked: Duration::ZERO,
+            worked: FIRST,
             complete: None,
             room: 0,
             spare: Spare::default(),
@@ -194,7 +196,8 @@ impl Tracker {
         let Spare { entries, offsets, .. } = &self.spare;
         for (entries, offsets) in entries.chunks(SLICE).zip(offsets.chunks(SLICE)) {
             let told = source.positions(offsets).await?;
-            for (((group, number), (_, offset)), position) in entries.iter().zip(offsets).zip(told) {
+            for (((group, number), (_, offset)), position) in entries.iter().zip(offsets).zip(told)
+            {
                 if let Some(position) = position {
                     groups[*group].tell(*number, *offset, position);
                 }
