@@ -204,7 +204,7 @@ impl Followed {
             while entries.next_if(|entry| entry.copied.partition < copied.partition).is_some() {}
             let topic = self.place_of(copied.partition.topic, &mut topics);
             let same = entries.next_if(|entry| entry.copied.partition == copied.partition);
-            let mut entry = same.unwrap_or_else(|| Entry {
+            let mut entry = same.unwrap_or(Entry {
                 copied: *copied,
                 ends: None,
                 topic,
