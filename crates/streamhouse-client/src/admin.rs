@@ -2,7 +2,6 @@
 
 use crate::connection::{Connection, Events};
 use crate::error::ClientError;
-use rdkafka::admin::TopicResult;
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, ConfigSource, NewPartitions, NewTopic,
     ResourceSpecifier, TopicReplication,
@@ -98,7 +97,7 @@ impl Admin {
         if let Ok([Err((_, RDKafkaErrorCode::InvalidConfig))]) = results.as_deref() {
             return Err(impossible("creating", settings));
         }
-        self.one("creating", name, results)
+        self.one("creating", &format!("topic {name:?}"), unnamed(results)).await
     }
 
     /// Deletes a topic and all its records.
@@ -107,7 +106,7 @@ impl Admin {
     /// [`ClientError::Unknown`]: it does not exist.
     pub async fn delete_topic(&self, name: &str) -> Result<(), ClientError> {
         let results = self.inner.delete_topics(&[name], &self.options()).await;
-        self.one("deleting", name, results)
+        self.one("deleting", &format!("topic {name:?}"), unnamed(results)).await
     }
 
     /// Deletes a group that has no members, with all that it has committed.
@@ -115,14 +114,8 @@ impl Admin {
     /// # Errors
     /// [`ClientError::Refused`]: it does not exist, or has members.
     pub async fn delete_group(&self, name: &str) -> Result<(), ClientError> {
-        let (action, subject) = ("deleting", format!("group {name:?}"));
         let results = self.inner.delete_groups(&[name], &self.options()).await;
-        let results = results.map_err(|error| self.events.explain(action, &subject, &error))?;
-        match results.into_iter().next() {
-            Some(Ok(_)) => Ok(()),
-            Some(Err((_, code))) => Err(self.events.refuse(action, &subject, code)),
-            None => Err(ClientError::TimedOut { action, after: self.events.timeout() }),
-        }
+        self.one("deleting", &format!("group {name:?}"), unnamed(results)).await
     }
 
     /// Raises the number of a topic's partitions to `total`.
@@ -132,7 +125,7 @@ impl Admin {
     pub async fn set_partitions(&self, name: &str, total: usize) -> Result<(), ClientError> {
         let partitions = NewPartitions::new(name, total);
         let results = self.inner.create_partitions([&partitions], &self.options()).await;
-        self.one("adding partitions to", name, results)
+        self.one("adding partitions to", &format!("topic {name:?}"), unnamed(results)).await
     }
 
     /// A topic's settings, in the broker's order.
@@ -143,23 +136,17 @@ impl Admin {
         let (action, subject) = ("describing", format!("topic {name:?}"));
         let topic = ResourceSpecifier::Topic(name);
         let described = self.inner.describe_configs([&topic], &self.options()).await;
-        let described = described.map_err(|error| self.events.explain(action, &subject, &error))?;
-        match described.into_iter().next() {
+        let described = self.one(action, &subject, described).await?;
+        if described.entries.is_empty() {
             // The library hides what the broker says of a single topic.
-            Some(Ok(described)) if described.entries.is_empty() => {
-                Err(ClientError::Unknown(subject))
-            }
-            Some(Ok(described)) => {
-                let settings = described.entries.into_iter().map(|entry| TopicSetting {
-                    is_own: matches!(entry.source, ConfigSource::DynamicTopic),
-                    value: entry.value.unwrap_or_default(),
-                    name: entry.name,
-                });
-                Ok(settings.collect())
-            }
-            Some(Err(code)) => Err(self.events.refuse(action, &subject, code)),
-            None => Err(ClientError::TimedOut { action, after: self.events.timeout() }),
+            return Err(ClientError::Unknown(subject));
         }
+        let settings = described.entries.into_iter().map(|entry| TopicSetting {
+            is_own: matches!(entry.source, ConfigSource::DynamicTopic),
+            value: entry.value.unwrap_or_default(),
+            name: entry.name,
+        });
+        Ok(settings.collect())
     }
 
     /// Changes settings of a topic: gives those of `set` their values, and those named in `unset`
@@ -184,10 +171,7 @@ impl Admin {
         }
         let (action, subject) = ("altering", format!("topic {name:?}"));
         let results = self.inner.alter_configs([&change], &self.options()).await;
-        let results = results.map_err(|error| self.events.explain(action, &subject, &error))?;
-        if let Some(Err((_, code))) = results.into_iter().next() {
-            return Err(self.events.refuse(action, &subject, code));
-        }
+        self.one(action, &subject, unnamed(results)).await?;
         // The library hides what the broker says of a single topic, so look.
         let now = self.settings(name).await?;
         let has = |(name, value): &(String, String)| {
@@ -243,8 +227,12 @@ impl Admin {
     }
 
     async fn metadata(&self) -> Result<Metadata, ClientError> {
+        self.metadata_within(self.events.timeout()).await
+    }
+
+    async fn metadata_within(&self, timeout: Duration) -> Result<Metadata, ClientError> {
         // Asking for all topics never creates one, unlike asking for one that is missing.
-        self.blocking("listing topics", "the topic", |client, timeout| {
+        self.blocking("listing topics", "the topic", move |client, _| {
             client.inner().fetch_metadata(None, timeout)
         })
         .await
@@ -268,20 +256,41 @@ impl Admin {
         AdminOptions::new().request_timeout(Some(timeout)).operation_timeout(Some(timeout))
     }
 
-    fn one(
+    /// What the broker answered to a request about one `subject`.
+    async fn one<T>(
         &self,
         action: &'static str,
-        name: &str,
-        results: Result<Vec<TopicResult>, KafkaError>,
-    ) -> Result<(), ClientError> {
-        let subject = format!("topic {name:?}");
-        let results = results.map_err(|error| self.events.explain(action, &subject, &error))?;
-        match results.into_iter().next() {
-            Some(Ok(_)) => Ok(()),
-            Some(Err((_, code))) => Err(self.events.refuse(action, &subject, code)),
-            None => Err(ClientError::TimedOut { action, after: self.events.timeout() }),
+        subject: &str,
+        results: Results<T, RDKafkaErrorCode>,
+    ) -> Result<T, ClientError> {
+        let error = match results.map(|results| results.into_iter().next()) {
+            Ok(Some(Ok(answer))) => return Ok(answer),
+            Ok(Some(Err(code))) => self.events.refuse(action, subject, code),
+            Ok(None) => ClientError::TimedOut { action, after: self.events.timeout() },
+            Err(error) => self.events.explain(action, subject, &error),
+        };
+        if !matches!(error, ClientError::TimedOut { .. }) {
+            return Err(error);
+        }
+        // Where nobody listens, librdkafka says only that these requests took too long, and hands
+        // what befell the connections to a queue that this client does not serve.
+        match self.metadata_within(A_LOOK).await {
+            Err(unreachable @ ClientError::Unreachable { .. }) => Err(unreachable),
+            _ => Err(error),
         }
     }
+}
+
+/// How long a connection is looked for after a request has waited for one in vain.
+const A_LOOK: Duration = Duration::from_millis(100);
+
+/// What the library returns of a request about several things.
+type Results<T, E> = Result<Vec<Result<T, E>>, KafkaError>;
+
+/// Results without the names that they are about.
+fn unnamed<N>(results: Results<N, (N, RDKafkaErrorCode)>) -> Results<(), RDKafkaErrorCode> {
+    let unnamed = |result: Result<N, (N, _)>| result.map(drop).map_err(|(_, code)| code);
+    results.map(|results| results.into_iter().map(unnamed).collect())
 }
 
 /// The error for settings of which the broker refused one. The library does not pass on which.

@@ -2,7 +2,7 @@
 
 use super::Environment;
 use super::client::{ClientFlags, block_on};
-use super::format::{json_bytes, parse_time};
+use super::format::{json_bytes, parse_time, positive_duration};
 use super::output::{Failure, Output};
 use super::serve::stop_requested;
 use clap::Args;
@@ -17,7 +17,8 @@ const EXAMPLE: &str = "Examples:
   streamhouse consume orders --from earliest --output json
   streamhouse consume orders --from time:2026-01-31T12:00:00Z --max 100
   streamhouse consume orders --from latest --follow
-  streamhouse consume orders --group billing";
+  streamhouse consume orders --group billing
+  streamhouse consume orders --group billing --session-timeout 10s";
 
 /// Writes the records of a topic to standard output
 ///
@@ -35,6 +36,10 @@ pub(super) struct Consume {
     /// Shares the topic with the other members of this group, and goes on where it has come to
     #[arg(long, value_name = "NAME", conflicts_with_all = ["partitions", "follow"])]
     group: Option<String>,
+    /// How long this member of the group may be silent, as when it was killed, until the others get
+    /// its partitions [default: 45s]
+    #[arg(long, value_name = "DURATION", requires = "group", value_parser = positive_duration)]
+    session_timeout: Option<Duration>,
     /// earliest, latest, offset:NUMBER or time:TIME
     #[arg(long, value_name = "START", default_value = "earliest", value_parser = start)]
     from: Start,
@@ -96,8 +101,16 @@ impl Consume {
                 return Err(Failure::Usage(why.into()));
             }
         };
-        let options = GroupOptions { begin, ..GroupOptions::default() };
-        let member = GroupConsumer::subscribe(connection, group, &[&self.topic], options)?;
+        let mut options = GroupOptions { begin, ..GroupOptions::default() };
+        let mut connection = connection.clone();
+        if let Some(silence) = self.session_timeout {
+            options.session_timeout = silence;
+            // One or two heartbeats may be late.
+            let heartbeat = (silence / 3).clamp(Duration::from_millis(1), Duration::from_secs(3));
+            connection =
+                connection.with("heartbeat.interval.ms", heartbeat.as_millis().to_string());
+        }
+        let member = GroupConsumer::subscribe(&connection, group, &[&self.topic], options)?;
         let read = tokio::select! {
             read = self.read_share(&member, output) => read,
             stop = stop_requested() => stop,

@@ -6,17 +6,29 @@ use super::admin::{AdminFlags, AdminPort, encode};
 use super::client::{ClientFlags, block_on};
 use super::output::{Failure, Output, OutputFlag};
 use clap::Subcommand;
+use clap::builder::UnknownArgumentValueParser as Misplaced;
 use serde_json::{Value, json};
-use streamhouse_client::Admin;
+use std::collections::HashSet;
+use streamhouse_client::{Admin, ClientError};
 
-const EXAMPLE: &str = "Example:
+const EXAMPLE: &str =
+    "`list` and `describe` ask the server's admin port (--admin), which knows the lag;
+`delete` asks its Kafka port (--brokers).
+
+Example:
   streamhouse group list";
-const LIST: &str = "Example:
-  streamhouse group list --output json";
-const DESCRIBE: &str = "Example:
-  streamhouse group describe billing";
-const DELETE: &str = "Example:
-  streamhouse group delete billing";
+const LIST: &str = "Examples:
+  streamhouse group list --output json
+  streamhouse group list --admin 127.0.0.1:9464";
+const DESCRIBE: &str = "Examples:
+  streamhouse group describe billing
+  streamhouse group describe billing --admin 127.0.0.1:9464";
+const DELETE: &str = "Examples:
+  streamhouse group delete billing
+  streamhouse group delete billing audit --brokers 127.0.0.1:9092";
+
+const NOT_BROKERS: &str = "write --admin: the admin port is asked, which knows the lag";
+const NOT_ADMIN: &str = "write --brokers: the Kafka port is asked, as any broker's";
 
 /// Shows consumer groups and how far they are behind, and deletes them
 #[derive(Debug, Subcommand)]
@@ -27,6 +39,8 @@ pub(super) enum Group {
     List {
         #[command(flatten)]
         admin: AdminFlags,
+        #[arg(long, hide = true, value_parser = Misplaced::suggest(NOT_BROKERS))]
+        brokers: Option<String>,
     },
     /// Shows how far a group is behind in each partition
     #[command(after_help = DESCRIBE)]
@@ -35,15 +49,19 @@ pub(super) enum Group {
         name: String,
         #[command(flatten)]
         admin: AdminFlags,
+        #[arg(long, hide = true, value_parser = Misplaced::suggest(NOT_BROKERS))]
+        brokers: Option<String>,
     },
     /// Deletes groups that have no members, with all that they have committed
     #[command(after_help = DELETE)]
     Delete {
-        /// The groups' names
+        /// The groups' names; one that is named twice is taken once
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
         #[command(flatten)]
         client: ClientFlags,
+        #[arg(long, hide = true, value_parser = Misplaced::suggest(NOT_ADMIN))]
+        admin: Option<String>,
     },
 }
 
@@ -53,15 +71,15 @@ impl Group {
             return Err(Failure::Usage("a group's name cannot be empty".into()));
         }
         match self {
-            Self::List { admin } => {
+            Self::List { admin, .. } => {
                 let port = admin.port(environment)?;
                 list(&block_on(page(&port, "/groups", ""))?, output)
             }
-            Self::Describe { name, admin } => {
+            Self::Describe { name, admin, .. } => {
                 let (port, path) = (admin.port(environment)?, format!("/groups/{}", encode(&name)));
                 describe(&block_on(page(&port, &path, &name))?, output)
             }
-            Self::Delete { names, client } => {
+            Self::Delete { names, client, .. } => {
                 let admin = Admin::new(&client.connection(environment)?)?;
                 block_on(delete(&admin, &names, output))
             }
@@ -70,7 +88,7 @@ impl Group {
 
     pub(super) fn output(&self) -> OutputFlag {
         match self {
-            Self::List { admin } | Self::Describe { admin, .. } => admin.output,
+            Self::List { admin, .. } | Self::Describe { admin, .. } => admin.output,
             Self::Delete { client, .. } => client.output,
         }
     }
@@ -86,13 +104,17 @@ impl Group {
 
 /// Deletes what can be deleted, and tells of the rest at the end.
 async fn delete(admin: &Admin, names: &[String], output: &mut Output) -> Result<(), Failure> {
-    // Where nobody answers, librdkafka says so of this call, but not of a deletion.
-    admin.topics().await?;
-    let mut failed = Vec::new();
-    for name in names {
+    let (mut failed, mut tried) = (Vec::new(), HashSet::new());
+    for name in names.iter().filter(|name| tried.insert(*name)) {
         match admin.delete_group(name).await {
             Ok(()) => output.say(format!("deleted group {name}"), json!({"deleted": name}))?,
-            Err(error) => failed.push(error.to_string()),
+            Err(error) => {
+                failed.push(error.to_string());
+                if matches!(error, ClientError::Unreachable { .. }) {
+                    // The others would wait as long, to be told the same.
+                    break;
+                }
+            }
         }
     }
     match failed.is_empty() {

@@ -10,6 +10,7 @@ const COMMANDS: &[&[&str]] = &[
     &["topic", "list"],
     &["topic", "describe"],
     &["topic", "delete"],
+    &["topic", "alter"],
     &["topic", "add-partitions"],
     &["group"],
     &["group", "list"],
@@ -48,6 +49,8 @@ fn what_makes_no_sense_ends_with_two_and_goes_to_standard_error() {
         &["group", "list", "--admin", "9464"],
         &["consume", "x", "--from", "somewhere"],
         &["consume", "x", "--partition", "-1"],
+        &["consume", "x", "--session-timeout", "10s"],
+        &["consume", "x", "--group", "y", "--session-timeout", "0s"],
         &["produce", "x", "--acks", "2"],
         &["produce", "x", "--file", "/nonexistent"],
         &["demo", "--duration", "5"],
@@ -81,6 +84,11 @@ fn a_client_without_a_server_fails_with_one_and_says_where_it_looked() {
     let brokers = format!("127.0.0.1:{port}");
     for arguments in [
         &["topic", "list"][..],
+        &["topic", "create", "x"],
+        &["topic", "describe", "x"],
+        &["topic", "alter", "x", "--config", "retention.ms=-1"],
+        &["topic", "add-partitions", "x", "--total", "2"],
+        &["topic", "delete", "x"],
         &["group", "delete", "x", "y"],
         &["produce", "orders"],
         &["consume", "orders"],
@@ -92,7 +100,26 @@ fn a_client_without_a_server_fails_with_one_and_says_where_it_looked() {
         assert_eq!(finished.stdout, "", "{arguments:?}");
         let wanted = format!("error: cannot reach {brokers}");
         assert!(finished.stderr.starts_with(&wanted), "{arguments:?}: {}", finished.stderr);
+        assert_eq!(finished.stderr.lines().count(), 1, "{arguments:?}: {}", finished.stderr);
     }
+}
+
+#[test]
+fn the_flag_of_the_other_port_is_refused_by_the_name_of_the_right_one() {
+    let other = [
+        (&["group", "list"][..], "--brokers", "--admin"),
+        (&["group", "describe", "x"], "--brokers", "--admin"),
+        (&["group", "delete", "x"], "--admin", "--brokers"),
+    ];
+    for (command, wrong, right) in other {
+        let refused = run(&[command, &[wrong, "127.0.0.1:1"]].concat()).expect(2).stderr;
+        assert!(refused.contains(&format!("'{wrong}")), "{command:?}: {refused}");
+        assert!(refused.contains(&format!("write {right}")), "{command:?}: {refused}");
+        let help = run(&[command, &["--help"]].concat()).expect(0).stdout;
+        assert!(help.contains(right) && !help.contains(wrong), "{command:?}: {help}");
+    }
+    let help = run(&["group", "--help"]).expect(0).stdout;
+    assert!(help.contains("--admin") && help.contains("--brokers"), "{help}");
 }
 
 #[test]

@@ -177,7 +177,8 @@ async fn groups_are_deleted_but_those_with_members_which_are_told_as_is_one_that
         GroupConsumer::subscribe(&connection, "busy", &["log"], GroupOptions::default()).unwrap();
     member.recv().await.unwrap();
 
-    let told = server.client(&["group", "delete", "one", "busy", "missing", "two"], "").expect(1);
+    let named = ["group", "delete", "one", "busy", "missing", "two", "one", "missing"];
+    let told = server.client(&named, "").expect(1);
     assert_eq!(told.stdout, "deleted group one\ndeleted group two\n");
     assert_eq!(
         told.stderr,
@@ -189,7 +190,8 @@ async fn groups_are_deleted_but_those_with_members_which_are_told_as_is_one_that
     assert_eq!(read("one"), "a\n", "what it had committed is gone");
 
     member.close().await.unwrap();
-    let told = server.client(&["group", "delete", "busy", "--output", "json"], "").expect(0);
+    let twice = ["group", "delete", "busy", "busy", "--output", "json"];
+    let told = server.client(&twice, "").expect(0);
     assert_eq!(told.json(), [json!({"deleted": "busy"})]);
 }
 
