@@ -77,6 +77,12 @@ impl Connection {
         self
     }
 
+    /// The setting that the user has given of `keys`, with its value.
+    pub(crate) fn setting(&self, keys: &[&str]) -> Option<(&str, &str)> {
+        let given = self.settings.iter().find(|(key, _)| keys.contains(&key.as_str()));
+        given.map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
     pub(crate) fn config(&self) -> Result<ClientConfig, ClientError> {
         if self.brokers.trim().is_empty() {
             return Err(ClientError::Invalid("the broker address is empty: give host:port".into()));

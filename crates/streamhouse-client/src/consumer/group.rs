@@ -1,22 +1,29 @@
 //! The consumer that shares topics with the other members of its group.
 
+use super::commits::{Commits, Failed, GroupEvents};
 use super::progress::Progress;
 use super::received::LastTopic;
-use crate::connection::{Connection, Events};
+use crate::connection::Connection;
 use crate::error::ClientError;
 use crate::record::Received;
-use crate::telemetry::{ErrorType, Polling, Reading};
+use crate::telemetry::{Committing, ErrorType, Polling, Reading};
 use futures_util::FutureExt as _;
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{
-    BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance, StreamConsumer,
-};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{Consumer as _, StreamConsumer};
+use rdkafka::error::KafkaError;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
+use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::MissedTickBehavior;
+
+/// Settings that would commit what is not settled, or beside what is recorded.
+const OWN: [&str; 4] = [
+    "enable.auto.commit",
+    "auto.commit.enable",
+    "auto.commit.interval.ms",
+    "enable.auto.offset.store",
+];
 
 /// Where a group begins that has committed nothing yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,7 +41,8 @@ pub struct GroupOptions {
     /// Where the group begins if it has committed nothing. Default: at the first record.
     pub begin: Begin,
     /// How often settled records are committed by themselves, and also when partitions go to other
-    /// members; `None` leaves commits to the application. Default: every 5 s.
+    /// members; `None` leaves commits to the application. Nothing is sent while nothing is settled.
+    /// A commit that fails is told as a WARN, at most every 30 s. Default: every 5 s.
     pub commit_every: Option<Duration>,
     /// How long a member may be silent until its partitions go to others. Default: 45 s.
     pub session_timeout: Duration,
@@ -59,16 +67,25 @@ impl Default for GroupOptions {
 /// [`settle`](Self::settle) was called. Only settled records are committed, and none beyond the
 /// first one that is not: what a member did not settle is read again after it is gone.
 ///
-/// End it by [`close`](Self::close): dropping the last clone leaves the group too, but blocks the
-/// thread while it does.
+/// Each commit, asked for or not, counts in `messaging.client.operation.duration`. It has a
+/// `commit` span inside a sampled span, and where it settles traced records: the span is linked with
+/// their creation.
+///
+/// End it by [`close`](Self::close): dropping the last clone commits and leaves the group too, but
+/// blocks the thread while it does.
 #[derive(Clone)]
-pub struct GroupConsumer(Arc<Member>);
+pub struct GroupConsumer(Arc<Handle>);
+
+/// What the clones share. The member itself is also in the hands of commits under way.
+struct Handle {
+    member: Arc<Member>,
+    periodic: Option<AbortHandle>,
+}
 
 struct Member {
     inner: StreamConsumer<GroupEvents>,
-    events: Events,
     reading: Reading,
-    progress: Arc<Progress>,
+    commits: Arc<Commits>,
     names: LastTopic,
     /// What befell a poll that had records to give.
     later: Mutex<Option<ClientError>>,
@@ -76,7 +93,18 @@ struct Member {
 
 impl fmt::Debug for GroupConsumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GroupConsumer").field("reading", &self.0.reading).finish_non_exhaustive()
+        let reading = &self.member().reading;
+        f.debug_struct("GroupConsumer").field("reading", reading).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if let Some(periodic) = &self.periodic {
+            periodic.abort();
+        }
+        // Whoever drops the last clone is to find the group left.
+        drop(self.member.commits.alone());
     }
 }
 
@@ -84,7 +112,10 @@ impl GroupConsumer {
     /// Joins `group` and asks for a share of `topics`. It connects when it is polled.
     ///
     /// # Errors
-    /// [`ClientError::Invalid`]: a name or setting is not possible.
+    /// [`ClientError::Invalid`]: a name or setting is not possible. Among them are librdkafka's own
+    /// settings for commits, such as `enable.auto.commit`: say [`GroupOptions::commit_every`].
+    /// # Panics
+    /// Outside a Tokio runtime.
     pub fn subscribe(
         connection: &Connection,
         group: &str,
@@ -95,39 +126,35 @@ impl GroupConsumer {
             let why = "a group needs a name and at least one topic: give both";
             return Err(ClientError::Invalid(why.into()));
         }
-        let begin = match options.begin {
-            Begin::Earliest => "earliest",
-            Begin::Latest => "latest",
-        };
-        let mut config = connection.config()?;
-        config
-            .set("group.id", group)
-            .set("auto.offset.reset", begin)
-            .set("session.timeout.ms", options.session_timeout.as_millis().to_string())
-            .set("enable.auto.commit", options.commit_every.is_some().to_string())
-            // Only what the application has settled may be committed.
-            .set("enable.auto.offset.store", "false")
-            .set("allow.auto.create.topics", "false")
-            .set("fetch.wait.max.ms", "500")
-            .set("fetch.error.backoff.ms", "50")
-            // A slow reader must lag at the broker, where it can be seen, not in its own memory.
-            .set("queued.max.messages.kbytes", "65536");
-        if let Some(every) = options.commit_every {
-            config.set("auto.commit.interval.ms", every.as_millis().max(1).to_string());
-        }
+        let config = config(connection, group, &options)?;
         let events = connection.events();
-        let progress = Arc::new(Progress::new(options.unsettled));
-        let context = GroupEvents { events: events.clone(), progress: progress.clone() };
+        let reading =
+            Reading::new(&connection.telemetry(), Some(group), Some(&connection.client_id));
+        let commits = Arc::new(Commits::new(
+            Progress::new(options.unsettled),
+            events.clone(),
+            reading.clone(),
+            group,
+            options.commit_every.is_some(),
+        ));
         let inner: StreamConsumer<GroupEvents> = config
-            .create_with_context(context)
+            .create_with_context(GroupEvents(commits.clone()))
             .map_err(|error| events.explain("making a consumer", "the consumer", &error))?;
         inner
             .subscribe(topics)
             .map_err(|error| events.explain("subscribing", &format!("{topics:?}"), &error))?;
-        let reading =
-            Reading::new(&connection.telemetry(), Some(group), Some(&connection.client_id));
         let (names, later) = (LastTopic::default(), Mutex::default());
-        Ok(Self(Arc::new(Member { inner, events, reading, progress, names, later })))
+        let member = Arc::new(Member { inner, reading, commits, names, later });
+        let periodic = options.commit_every.map(|every| {
+            let commits =
+                commit_periodically(Arc::downgrade(&member), member.commits.clone(), every);
+            tokio::spawn(commits).abort_handle()
+        });
+        Ok(Self(Arc::new(Handle { member, periodic })))
+    }
+
+    fn member(&self) -> &Member {
+        &self.0.member
     }
 
     /// Waits for the next record.
@@ -141,13 +168,13 @@ impl GroupConsumer {
     /// # Cancel safety
     /// Dropping the future loses no record.
     pub async fn recv(&self) -> Result<Received, ClientError> {
-        let polling = self.0.reading.begin();
-        match self.0.receive().await {
+        let polling = self.member().reading.begin();
+        match self.member().receive().await {
             Ok(received) => {
-                self.0.reading.polled_one(polling, &received);
+                self.member().reading.polled_one(polling, &received);
                 Ok(received)
             }
-            Err(error) => Err(self.0.failed(polling, error)),
+            Err(error) => Err(self.member().failed(polling, error)),
         }
     }
 
@@ -159,27 +186,27 @@ impl GroupConsumer {
     /// # Cancel safety
     /// Dropping the future loses no record.
     pub async fn poll(&self, max: usize, wait: Duration) -> Result<Vec<Received>, ClientError> {
-        let polling = self.0.reading.begin();
-        if let Some(error) = self.0.later().take() {
-            return Err(self.0.failed(polling, error));
+        let polling = self.member().reading.begin();
+        if let Some(error) = self.member().later().take() {
+            return Err(self.member().failed(polling, error));
         }
         let mut records = Vec::new();
-        match tokio::time::timeout(wait, self.0.receive()).await {
+        match tokio::time::timeout(wait, self.member().receive()).await {
             Ok(Ok(first)) => records.push(first),
-            Ok(Err(error)) => return Err(self.0.failed(polling, error)),
+            Ok(Err(error)) => return Err(self.member().failed(polling, error)),
             Err(_nothing_came) => {}
         }
         while !records.is_empty() && records.len() < max {
-            match self.0.receive().now_or_never() {
+            match self.member().receive().now_or_never() {
                 Some(Ok(next)) => records.push(next),
                 Some(Err(ClientError::Unsettled { .. })) | None => break,
                 Some(Err(error)) => {
-                    *self.0.later() = Some(error);
+                    *self.member().later() = Some(error);
                     break;
                 }
             }
         }
-        self.0.reading.polled(polling, &records);
+        self.member().reading.polled(polling, &records);
         Ok(records)
     }
 
@@ -198,7 +225,7 @@ impl GroupConsumer {
         record: &Received,
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
-        let result = self.0.reading.process(record, work).await;
+        let result = self.member().reading.process(record, work).await;
         if result.is_ok() {
             self.settle(record);
         }
@@ -207,10 +234,9 @@ impl GroupConsumer {
 
     /// Says that `record` need not be read again: it was worked on elsewhere, or is to be skipped.
     pub fn settle(&self, record: &Received) {
-        let created = self.0.reading.link(record);
-        self.0.progress.settled(&record.topic, record.partition, record.offset, created, |next| {
-            self.0.store(&record.topic, record.partition, next);
-        });
+        let Member { reading, commits, .. } = self.member();
+        let created = reading.link(record);
+        commits.progress.settled(&record.topic, record.partition, record.offset, created);
     }
 
     /// Commits what is settled, and waits until the broker has it.
@@ -219,35 +245,33 @@ impl GroupConsumer {
     /// [`ClientError::Rebalanced`]: partitions went to other members, which read again what was
     /// not committed; go on. Any that [is retryable](ClientError::is_retryable): call again.
     /// # Cancel safety
-    /// Dropping the future does not take the commit back, which is then not recorded.
+    /// Dropping the future does not take the commit back.
     pub async fn commit(&self) -> Result<(), ClientError> {
-        self.commit_begun(self.0.reading.begin()).await
+        let after = self.member().commits.events.timeout();
+        let committing = self.commit_apart();
+        match tokio::time::timeout(after, committing).await {
+            Ok(Ok(result)) => result.map_err(|failed| failed.error),
+            Ok(Err(_)) | Err(_) => Err(ClientError::TimedOut { action: "committing", after }),
+        }
     }
 
-    /// Commits what is settled and does not wait; a failure is only recorded.
+    /// Commits what is settled and does not wait; a failure is only recorded, and told as a WARN, at
+    /// most every 30 s.
     /// # Panics
     /// Outside a Tokio runtime.
     pub fn commit_soon(&self) {
-        let (member, committing) = (self.clone(), self.0.reading.begin());
+        let (consumer, committing) = (self.clone(), self.commit_apart());
         tokio::spawn(async move {
-            if let Err(error) = member.commit_begun(committing).await {
-                tracing::debug!(%error, "a commit failed; the next one covers it");
+            if let Ok(Err(failed)) = committing.await {
+                consumer.member().commits.tell(&failed);
             }
         });
     }
 
-    async fn commit_begun(&self, committing: Polling) -> Result<(), ClientError> {
-        let links = self.0.progress.take_created();
-        let result = self.blocking("committing", |member| {
-            match member.inner.commit_consumer_state(CommitMode::Sync) {
-                Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => Ok(()),
-                result => result,
-            }
-        });
-        let result = result.await;
-        let error = result.as_ref().err().map(ErrorType::from);
-        self.0.reading.committed(committing, links, error);
-        result
+    fn commit_apart(&self) -> JoinHandle<Result<(), Failed>> {
+        let committing = self.member().reading.begin_commit();
+        let member = Arc::downgrade(&self.0.member);
+        commit_apart(member, self.member().commits.clone(), committing)
     }
 
     /// The partitions that this member has now, by topic and number.
@@ -255,7 +279,8 @@ impl GroupConsumer {
     /// # Errors
     /// [`ClientError::Refused`]: the consumer has failed.
     pub fn assignment(&self) -> Result<Vec<(String, i32)>, ClientError> {
-        let list = self.0.inner.assignment().map_err(|error| self.0.explain(&error))?;
+        let list =
+            self.member().inner.assignment().map_err(|error| self.member().explain(&error))?;
         let mut all: Vec<_> =
             list.elements().iter().map(|one| (one.topic().to_owned(), one.partition())).collect();
         all.sort();
@@ -266,26 +291,92 @@ impl GroupConsumer {
     ///
     /// # Errors
     /// As [`commit`](Self::commit); the group is left all the same once the last clone is gone.
+    /// [`ClientError::TimedOut`] also if leaving takes too long: then others get the partitions
+    /// when the session has timed out.
     pub async fn close(self) -> Result<(), ClientError> {
         let committed = self.commit().await;
-        // Leaving waits for the broker.
-        let _ = tokio::task::spawn_blocking(move || drop(self)).await;
-        committed
+        let left = self.leave().await;
+        committed.and(left)
     }
 
-    async fn blocking<T: Send + 'static>(
-        &self,
-        action: &'static str,
-        call: impl FnOnce(&Member) -> Result<T, KafkaError> + Send + 'static,
-    ) -> Result<T, ClientError> {
-        let member = self.clone();
-        match tokio::task::spawn_blocking(move || call(&member.0)).await {
-            Ok(result) => {
-                result.map_err(|error| self.0.events.explain(action, "the topic", &error))
-            }
-            Err(_) => Err(ClientError::TimedOut { action, after: self.0.events.timeout() }),
+    async fn leave(self) -> Result<(), ClientError> {
+        let after = self.member().commits.events.timeout();
+        let (done, left) = tokio::sync::oneshot::channel();
+        // A thread of its own: where leaving meets a rebalance librdkafka can wait for ever, and a
+        // runtime would wait for its own threads when it ends. If there is no thread, the closure is
+        // dropped here, and the group is left on this one.
+        let _ = std::thread::Builder::new().name("leave-group".into()).spawn(move || {
+            drop(self);
+            let _ = done.send(());
+        });
+        match tokio::time::timeout(after, left).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(ClientError::TimedOut { action: "leaving the group", after }),
         }
     }
+}
+
+/// Commits what is settled, on a thread that may wait. A member that is gone has done so already.
+fn commit_apart(
+    member: Weak<Member>,
+    commits: Arc<Commits>,
+    committing: Committing,
+) -> JoinHandle<Result<(), Failed>> {
+    tokio::task::spawn_blocking(move || {
+        // Let go in the reverse order: who waits for the commits then holds the last of the member.
+        let _alone = commits.alone();
+        let Some(member) = member.upgrade() else { return Ok(()) };
+        commits.commit(&member.inner, committing)
+    })
+}
+
+/// Commits what is settled, every so often. Ends with the member.
+async fn commit_periodically(member: Weak<Member>, commits: Arc<Commits>, every: Duration) {
+    let mut ticks = tokio::time::interval(every.max(Duration::from_millis(1)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if commits.progress.is_idle() {
+            continue;
+        }
+        let committing = commits.begin_own();
+        let committed = commit_apart(member.clone(), commits.clone(), committing).await;
+        if let Ok(Err(failed)) = committed {
+            commits.tell(&failed);
+        }
+    }
+}
+
+fn config(
+    connection: &Connection,
+    group: &str,
+    options: &GroupOptions,
+) -> Result<ClientConfig, ClientError> {
+    let begin = match options.begin {
+        Begin::Earliest => "earliest",
+        Begin::Latest => "latest",
+    };
+    if let Some((key, value)) = connection.setting(&OWN) {
+        let why = "a member of a group commits by itself what is settled, and only that: say \
+                   how often by GroupOptions::commit_every, or None to commit yourself";
+        return Err(ClientError::Invalid(format!("{key} = {value:?} is not possible: {why}")));
+    }
+    let mut config = connection.config()?;
+    config
+        .set("group.id", group)
+        .set("auto.offset.reset", begin)
+        .set("session.timeout.ms", options.session_timeout.as_millis().to_string())
+        // What is stored when partitions go is committed by librdkafka; the rest by us.
+        .set("enable.auto.commit", options.commit_every.is_some().to_string())
+        .set("auto.commit.interval.ms", "0")
+        // Only what the application has settled may be committed.
+        .set("enable.auto.offset.store", "false")
+        .set("allow.auto.create.topics", "false")
+        .set("fetch.wait.max.ms", "500")
+        .set("fetch.error.backoff.ms", "50")
+        // A slow reader must lag at the broker, where it can be seen, not in its own memory.
+        .set("queued.max.messages.kbytes", "65536");
+    Ok(config)
 }
 
 impl Member {
@@ -293,11 +384,12 @@ impl Member {
         if let Some(error) = self.later().take() {
             return Err(error);
         }
-        self.progress.room().map_err(|waiting| ClientError::Unsettled { waiting })?;
+        self.commits.progress.room().map_err(|waiting| ClientError::Unsettled { waiting })?;
         match self.inner.recv().await {
             Ok(message) => {
                 let received = self.names.received(&message);
-                self.progress.received(&received.topic, received.partition, received.offset);
+                let Received { topic, partition, offset, .. } = &received;
+                self.commits.progress.received(topic, *partition, *offset);
                 Ok(received)
             }
             Err(error) => Err(self.explain(&error)),
@@ -314,58 +406,6 @@ impl Member {
     }
 
     fn explain(&self, error: &KafkaError) -> ClientError {
-        self.events.explain("reading", "a subscribed topic", error)
-    }
-
-    fn store(&self, topic: &str, partition: i32, next: i64) {
-        let mut list = TopicPartitionList::with_capacity(1);
-        let stored = list
-            .add_partition_offset(topic, partition, Offset::Offset(next))
-            .and_then(|()| self.inner.store_offsets(&list));
-        if let Err(error) = stored {
-            // Another member has the partition by now and reads the record again.
-            tracing::debug!(%error, topic, partition, "a settled record cannot be committed");
-        }
-    }
-}
-
-/// What librdkafka says to a member of a group. Nothing here waits.
-#[derive(Clone, Debug)]
-pub(super) struct GroupEvents {
-    events: Events,
-    progress: Arc<Progress>,
-}
-
-impl ClientContext for GroupEvents {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        self.events.log(level, facility, line);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.events.error(error, reason);
-    }
-}
-
-impl ConsumerContext for GroupEvents {
-    fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        match rebalance {
-            Rebalance::Assign(list) => {
-                tracing::debug!(partitions = list.count(), "partitions are assigned");
-            }
-            Rebalance::Revoke(list) => {
-                for one in list.elements() {
-                    self.progress.revoked(one.topic(), one.partition());
-                }
-                tracing::debug!(partitions = list.count(), "partitions go to other members");
-            }
-            Rebalance::Error(error) => tracing::info!(%error, "a rebalance failed"),
-        }
-    }
-
-    fn commit_callback(&self, result: Result<(), KafkaError>, _: &TopicPartitionList) {
-        match result {
-            Ok(()) | Err(KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset)) => {}
-            Err(error) => tracing::debug!(%error, "a commit failed; the next one covers it"),
-        }
+        self.commits.events.explain("reading", "a subscribed topic", error)
     }
 }

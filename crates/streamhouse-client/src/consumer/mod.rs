@@ -1,6 +1,7 @@
 //! Consumers.
 
 mod alone;
+mod commits;
 mod group;
 mod progress;
 mod received;

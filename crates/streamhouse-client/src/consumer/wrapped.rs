@@ -149,7 +149,7 @@ impl<S> WrappedConsumer<S> {
     }
 
     fn committing(&self, commit: impl FnOnce(&S) -> KafkaResult<()>) -> KafkaResult<()> {
-        let committing = self.reading.begin();
+        let committing = self.reading.begin_commit();
         let result = commit(&self.inner);
         let error = match &result {
             // There was nothing to commit.

@@ -16,8 +16,8 @@ pub use topics::TOPICS;
 
 pub(crate) use cells::Instruments;
 pub(crate) use headers::readable;
-pub(crate) use reading::{Polling, Reading};
-pub(crate) use spans::{SendSpan, Traces, end};
+pub(crate) use reading::{Committing, Polling, Reading};
+pub(crate) use spans::{LINKS, SendSpan, Traces, end};
 pub(crate) use topics::Place;
 
 use crate::semconv;
@@ -89,7 +89,8 @@ impl Telemetry {
 
     /// Lets `send`, `poll`, `process` and `commit` begin traces where the work at hand belongs to
     /// none; the provider's sampler decides on each. Without it they are traced only inside a
-    /// sampled span, and `process` also for a record that brings a sampled context.
+    /// sampled span; `process` also for a record that brings a sampled context, and `commit` where
+    /// it settles such records.
     #[must_use]
     pub fn with_roots(mut self) -> Self {
         self.traces.begin_roots();

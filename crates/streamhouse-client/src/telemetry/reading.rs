@@ -2,7 +2,7 @@
 
 use super::cells::Reads;
 use super::headers::{Kafka, carried, readable};
-use super::spans::{self, About as SpanAbout, LINKS, end};
+use super::spans::{self, About as SpanAbout, CommitParent, LINKS, end};
 use super::topics::Place;
 use super::{ErrorType, Telemetry};
 use crate::record::Received;
@@ -76,11 +76,17 @@ pub(crate) struct Reading {
     client_id: Option<Arc<str>>,
 }
 
-/// A poll or commit under way. Dropped, it leaves nothing.
+/// A poll under way. Dropped, it leaves nothing.
 pub(crate) struct Polling {
     started: Instant,
     /// The span's parent and start, if there is to be a span.
     traced: Option<(Context, SystemTime)>,
+}
+
+/// A commit under way. Dropped, it leaves nothing.
+pub(crate) struct Committing {
+    started: Instant,
+    parent: CommitParent,
 }
 
 impl Reading {
@@ -89,7 +95,7 @@ impl Reading {
         Self { telemetry: telemetry.clone(), reads, client_id: client_id.map(Into::into) }
     }
 
-    /// A poll or commit begins.
+    /// A poll begins.
     pub(crate) fn begin(&self) -> Polling {
         let traced = self.telemetry.traces.parent().map(|parent| (parent, SystemTime::now()));
         Polling { started: Instant::now(), traced }
@@ -137,15 +143,28 @@ impl Reading {
         }
     }
 
-    /// A commit is over; it settled records that were created in `links`.
+    /// A commit begins that the work at hand asks for.
+    pub(crate) fn begin_commit(&self) -> Committing {
+        Committing { started: Instant::now(), parent: self.telemetry.traces.commit_parent() }
+    }
+
+    /// A commit begins that nobody asks for.
+    pub(crate) fn begin_own_commit(&self) -> Committing {
+        Committing { started: Instant::now(), parent: self.telemetry.traces.own_commit_parent() }
+    }
+
+    /// A commit is over; it was to settle records that were created in `links`.
     pub(crate) fn committed(
         &self,
-        committing: Polling,
+        committing: Committing,
         links: Vec<SpanContext>,
         error: Option<ErrorType>,
     ) {
-        self.reads.committed_in(committing.started.elapsed(), error);
-        if let Some(traced) = committing.traced {
+        let took = committing.started.elapsed();
+        self.reads.committed_in(took, error);
+        if let Some(parent) = committing.parent.decide(&links) {
+            let now = SystemTime::now();
+            let traced = (parent, now.checked_sub(took).unwrap_or(now));
             self.span(Operation::Commit, traced, None, self.attributes(), links, error);
         }
     }

@@ -119,6 +119,27 @@ impl Traces {
         }
     }
 
+    /// What becomes of a commit that begins now in the work at hand.
+    pub(crate) fn commit_parent(&self) -> CommitParent {
+        if !self.are_wanted() {
+            return CommitParent::Never;
+        }
+        match Ambient::now() {
+            Ambient::Sampled(context) => CommitParent::Given(context),
+            Ambient::Unsampled => CommitParent::Never,
+            Ambient::None => self.own_commit_parent(),
+        }
+    }
+
+    /// What becomes of a commit that begins now by itself, whatever work is at hand.
+    pub(crate) fn own_commit_parent(&self) -> CommitParent {
+        match (self.are_wanted(), self.roots) {
+            (false, _) => CommitParent::Never,
+            (true, true) => CommitParent::Given(Context::new()),
+            (true, false) => CommitParent::IfLinked,
+        }
+    }
+
     /// The parent of a `process` span that begins now, and the context of the record's creation.
     ///
     /// The work at hand is the parent where it is part of a trace. Otherwise the record's creation
@@ -222,6 +243,27 @@ impl Traces {
         match &self.to {
             To::Tracer(tracer) => tracer.build_with_context(builder, parent),
             _ => global::tracer_with_scope(super::scope()).build_with_context(builder, parent),
+        }
+    }
+}
+
+/// Whether a commit has a span, as far as that is known when it begins.
+pub(crate) enum CommitParent {
+    /// It has, below this one.
+    Given(Context),
+    /// It begins a trace if it settles a traced record.
+    IfLinked,
+    /// It has none.
+    Never,
+}
+
+impl CommitParent {
+    /// The parent of a commit that is over.
+    pub(crate) fn decide(self, links: &[SpanContext]) -> Option<Context> {
+        match self {
+            Self::Given(parent) => Some(parent),
+            Self::IfLinked => (!links.is_empty()).then(Context::new),
+            Self::Never => None,
         }
     }
 }

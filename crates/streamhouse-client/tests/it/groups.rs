@@ -9,9 +9,9 @@ use streamhouse_client::{
     Telemetry,
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
-async fn filled(partitions: i32, records: usize) -> (Cluster, Connection) {
+pub async fn filled(partitions: i32, records: usize) -> (Cluster, Connection) {
     let (cluster, connection) = cluster("orders", partitions);
     let quiet = connection.clone().recorded_by(&Telemetry::off());
     let producer = Producer::new(&quiet, ProducerOptions::default()).unwrap();
@@ -23,17 +23,17 @@ async fn filled(partitions: i32, records: usize) -> (Cluster, Connection) {
     (cluster, connection)
 }
 
-fn manual() -> GroupOptions {
+pub fn manual() -> GroupOptions {
     // The test's cluster gives the partitions of a member that left on only after this time.
     let session_timeout = Duration::from_secs(3);
     GroupOptions { commit_every: None, session_timeout, ..GroupOptions::default() }
 }
 
-fn member(connection: &Connection, options: GroupOptions) -> GroupConsumer {
+pub fn member(connection: &Connection, options: GroupOptions) -> GroupConsumer {
     GroupConsumer::subscribe(connection, "payments", &["orders"], options).unwrap()
 }
 
-async fn offset(member: &GroupConsumer) -> i64 {
+pub async fn offset(member: &GroupConsumer) -> i64 {
     tokio::time::timeout(PATIENCE, member.recv()).await.unwrap().unwrap().offset
 }
 

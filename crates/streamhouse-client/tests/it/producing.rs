@@ -4,8 +4,10 @@ use crate::support::{attribute, cluster, header, nobody, recorded, text, unsampl
 use opentelemetry::trace::{SpanId, SpanKind, Status};
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{DefaultProducerContext, FutureRecord};
+use std::time::Duration;
 use streamhouse_client::{
-    Consumer, Header, Producer, ProducerOptions, Received, Record, Start, TOPICS, Telemetry,
+    ClientError, Consumer, Header, Producer, ProducerOptions, Received, Record, Start, TOPICS,
+    Telemetry,
 };
 
 const SENT: &str = "messaging_client_sent_messages_total";
@@ -212,6 +214,29 @@ async fn a_full_queue_is_waited_for_and_no_record_counts_twice() {
     }
     assert_eq!(recorded.count(SENT, &[]), Some(10.0));
     assert_eq!(recorded.count(DURATIONS, &[]), Some(10.0));
+}
+
+#[tokio::test]
+async fn a_record_that_finds_no_room_in_time_fails_and_counts_as_no_sent_message() {
+    const RECORDS: usize = 20;
+    let recorded = recorded();
+    let connection = nobody().recorded_by(&recorded.telemetry);
+    let connection = connection.with("queue.buffering.max.messages", "1");
+    let connection = connection.within(Duration::from_millis(300));
+    let producer = Producer::new(&connection, ProducerOptions::default()).unwrap();
+
+    // One waits for the broker that is not there, the others for its place.
+    let record = text("orders", "one");
+    let sends = (0..RECORDS).map(|_| producer.send(&record));
+    let results = futures_util::future::join_all(sends).await;
+
+    let full = results.iter().filter(|result| **result == Err(ClientError::QueueFull)).count();
+    assert!((1..RECORDS).contains(&full), "{results:?}");
+    let failed = [("error_type", "queue_full")];
+    assert_eq!(recorded.count(DURATIONS, &failed), Some(full as f64));
+    assert_eq!(recorded.count(SENT, &failed), None);
+    assert_eq!(recorded.count(SENT, &[]), Some((RECORDS - full) as f64));
+    assert!(ClientError::QueueFull.is_retryable());
 }
 
 #[tokio::test]
