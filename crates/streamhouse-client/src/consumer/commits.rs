@@ -1,7 +1,8 @@
 //! The commits of a member of a group. Each is recorded once, with the records that it settles.
 //!
 //! What is asked for, and what is due, is committed by a call that waits, one at a time, on a thread
-//! that may wait. What is settled of partitions that go to other members is only *stored* in the
+//! of its own: librdkafka can wait for ever where no broker answers, and a runtime would wait for its
+//! own threads when it ends. What is settled of partitions that go to other members is only *stored* in the
 //! callback of the rebalance: librdkafka commits it before it gives them up, and nothing waits. Its
 //! commit callback tells of that second kind alone, so that no commit is recorded twice.
 
@@ -9,6 +10,7 @@ use super::progress::{Batch, Part, Progress};
 use crate::connection::Events;
 use crate::error::ClientError;
 use crate::telemetry::{Committing, ErrorType, Reading};
+use opentelemetry::trace::SpanContext;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
@@ -16,8 +18,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::VecDeque;
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 
 /// How often it is told that commits fail.
 const TELL_EVERY: Duration = Duration::from_secs(30);
@@ -32,10 +35,24 @@ pub(super) struct Commits {
     group: String,
     /// Whether what is settled of partitions that go is committed.
     on_revoke: bool,
-    one_at_a_time: Mutex<()>,
+    /// Two commits at once would mix up what they settle.
+    turn: Arc<tokio::sync::Mutex<()>>,
+    /// Whether a thread commits.
+    busy: Mutex<bool>,
+    rest: Condvar,
     /// What librdkafka commits before it gives partitions up.
     revoking: Mutex<VecDeque<(Committing, Batch)>>,
     complaint: Mutex<Complaint>,
+}
+
+/// A commit that is waited for. Whoever knows first what becomes of it records it: the thread that
+/// makes it, or who has waited for too long.
+pub(super) struct Underway(Mutex<Option<Open>>);
+
+struct Open {
+    committing: Committing,
+    links: Vec<SpanContext>,
+    partitions: String,
 }
 
 /// A commit that failed, and what it was to settle.
@@ -59,40 +76,102 @@ impl Commits {
         group: &str,
         on_revoke: bool,
     ) -> Self {
-        let (one_at_a_time, revoking, complaint) = Default::default();
-        let group = group.to_owned();
-        Self { progress, events, reading, group, on_revoke, one_at_a_time, revoking, complaint }
+        Self {
+            progress,
+            events,
+            reading,
+            group: group.to_owned(),
+            on_revoke,
+            turn: Arc::default(),
+            busy: Mutex::default(),
+            rest: Condvar::new(),
+            revoking: Mutex::default(),
+            complaint: Mutex::default(),
+        }
+    }
+
+    /// A commit begins that the work at hand asks for.
+    pub(super) fn begin(&self) -> Arc<Underway> {
+        Underway::new(self.reading.begin_commit())
     }
 
     /// A commit begins that nobody asks for.
-    pub(super) fn begin_own(&self) -> Committing {
-        self.reading.begin_own_commit()
+    pub(super) fn begin_own(&self) -> Arc<Underway> {
+        Underway::new(self.reading.begin_own_commit())
     }
 
-    /// Waits until no call of [`commit`](Self::commit) is under way, and lets none begin.
-    pub(super) fn alone(&self) -> MutexGuard<'_, ()> {
-        self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Commits what is settled, with what `member` gives, unless it is gone: then it has done so
+    /// already.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not take back what was sent.
+    pub(super) async fn commit<M, C>(
+        self: Arc<Self>,
+        member: Weak<M>,
+        underway: Arc<Underway>,
+    ) -> Result<(), Failed>
+    where
+        M: AsRef<C> + Send + Sync + 'static,
+        C: Consumer<GroupEvents>,
+    {
+        let turn = self.turn.clone().lock_owned().await;
+        let (done, result) = oneshot::channel();
+        let (commits, mine) = (self.clone(), underway.clone());
+        let thread = std::thread::Builder::new().name("commit".into()).spawn(move || {
+            // Let go in the reverse order: who waits for rest then holds the last of the member.
+            let _turn = turn;
+            let _busy = Busy::begin(&commits);
+            let Some(member) = member.upgrade() else { return };
+            let _ = done.send(commits.commit_here((*member).as_ref(), &mine));
+        });
+        if let Err(error) = thread {
+            let (action, reason) = ("committing", error.to_string());
+            let error = ClientError::Refused { action, reason, retryable: true };
+            return Err(self.give_up(&underway, error));
+        }
+        result.await.unwrap_or(Ok(()))
     }
 
-    /// Commits what is settled and waits for the answer. Two at once would mix up what they settle:
-    /// call it while [`alone`](Self::alone).
-    pub(super) fn commit(
+    /// Nobody waits any longer for a commit.
+    pub(super) fn too_late(&self, underway: &Underway) -> Failed {
+        let after = self.events.timeout();
+        self.give_up(underway, ClientError::TimedOut { action: "committing", after })
+    }
+
+    fn give_up(&self, underway: &Underway, error: ClientError) -> Failed {
+        let partitions = self.record(underway, Some(&error));
+        Failed { error, partitions }
+    }
+
+    /// Records what becomes of a commit, unless that is done; returns what it was about.
+    fn record(&self, underway: &Underway, error: Option<&ClientError>) -> String {
+        let Some(open) = underway.lock().take() else { return String::new() };
+        self.reading.committed(open.committing, open.links, error.map(ErrorType::from));
+        open.partitions
+    }
+
+    /// Waits until no thread commits, but no longer than one call may take.
+    pub(super) fn wait_for_rest(&self) {
+        let busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.rest.wait_timeout_while(busy, self.events.timeout(), |busy| *busy));
+    }
+
+    fn commit_here(
         &self,
         consumer: &impl Consumer<GroupEvents>,
-        committing: Committing,
+        underway: &Underway,
     ) -> Result<(), Failed> {
         let mut stored = Ok(());
         let batch = self.progress.take(|batch| stored = store(consumer, batch));
         if batch.is_empty() {
             return Ok(());
         }
-        let result = stored.and_then(|()| consumer.commit_consumer_state(CommitMode::Sync));
-        match result {
+        underway.is_about(&batch);
+        match stored.and_then(|()| consumer.commit_consumer_state(CommitMode::Sync)) {
             Ok(()) => {
-                let links = batch.links();
                 // Stored any longer, it would be committed again when its partition goes.
                 self.progress.committed(batch, |batch| forget(consumer, batch));
-                self.reading.committed(committing, links, None);
+                self.record(underway, None);
                 Ok(())
             }
             // The partitions went in between. librdkafka has committed what was stored of them.
@@ -100,25 +179,21 @@ impl Commits {
                 KafkaError::StoreOffset(_) | KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset),
             ) => Ok(()),
             Err(error) => {
-                let failed = self.failed(committing, &batch, &error);
                 self.progress.put_back(batch);
-                Err(failed)
+                Err(self.give_up(underway, self.explain(&error)))
             }
         }
     }
 
-    fn failed(&self, committing: Committing, batch: &Batch, error: &KafkaError) -> Failed {
-        let partitions = named(batch.parts());
-        let error = self.events.explain("committing", &partitions, error);
-        self.reading.committed(committing, batch.links(), Some(ErrorType::from(&error)));
-        Failed { error, partitions }
+    fn explain(&self, error: &KafkaError) -> ClientError {
+        self.events.explain("committing", "the topic", error)
     }
 
     /// These partitions go to other members as soon as the callback that tells of it has returned.
     fn revoked(&self, consumer: &BaseConsumer<GroupEvents>, list: &TopicPartitionList) {
         // Lost ones have their new members already.
         let is_in_time = self.on_revoke && !consumer.assignment_lost();
-        let committing = self.begin_own();
+        let committing = self.reading.begin_own_commit();
         let elements = list.elements();
         let gone = elements.iter().map(|one| (one.topic(), one.partition()));
         let mut is_stored = false;
@@ -137,9 +212,10 @@ impl Commits {
     fn answered(&self, result: Result<(), KafkaError>) {
         // Without one here, it has committed again what a waiting call was about to commit.
         let Some((committing, batch)) = self.revoking().pop_front() else { return };
-        match result {
-            Ok(()) => self.reading.committed(committing, batch.links(), None),
-            Err(error) => self.tell(&self.failed(committing, &batch, &error)),
+        let error = result.err().map(|error| self.explain(&error));
+        self.reading.committed(committing, batch.links(), error.as_ref().map(ErrorType::from));
+        if let Some(error) = error {
+            self.tell(&Failed { error, partitions: named(batch.parts()) });
         }
     }
 
@@ -177,6 +253,41 @@ impl Commits {
             failed,
             "a commit failed: what it was to settle is committed later, or read again"
         );
+    }
+}
+
+impl Underway {
+    fn new(committing: Committing) -> Arc<Self> {
+        let open = Open { committing, links: Vec::new(), partitions: String::new() };
+        Arc::new(Self(Mutex::new(Some(open))))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Open>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_about(&self, batch: &Batch) {
+        if let Some(open) = &mut *self.lock() {
+            open.links = batch.links();
+            open.partitions = named(batch.parts());
+        }
+    }
+}
+
+/// A thread that commits.
+struct Busy<'a>(&'a Commits);
+
+impl<'a> Busy<'a> {
+    fn begin(commits: &'a Commits) -> Self {
+        *commits.busy.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        Self(commits)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        *self.0.busy.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        self.0.rest.notify_all();
     }
 }
 

@@ -1,20 +1,21 @@
 //! The consumer that shares topics with the other members of its group.
 
-use super::commits::{Commits, Failed, GroupEvents};
+use super::commits::{Commits, Failed, GroupEvents, Underway};
 use super::progress::Progress;
 use super::received::LastTopic;
 use crate::connection::Connection;
 use crate::error::ClientError;
 use crate::record::Received;
-use crate::telemetry::{Committing, ErrorType, Polling, Reading};
+use crate::telemetry::{ErrorType, Polling, Reading};
 use futures_util::FutureExt as _;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::error::KafkaError;
 use std::fmt;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
 
 /// Settings that would commit what is not settled, or beside what is recorded.
@@ -98,13 +99,19 @@ impl fmt::Debug for GroupConsumer {
     }
 }
 
+impl AsRef<StreamConsumer<GroupEvents>> for Member {
+    fn as_ref(&self) -> &StreamConsumer<GroupEvents> {
+        &self.inner
+    }
+}
+
 impl Drop for Handle {
     fn drop(&mut self) {
         if let Some(periodic) = &self.periodic {
             periodic.abort();
         }
         // Whoever drops the last clone is to find the group left.
-        drop(self.member.commits.alone());
+        self.member.commits.wait_for_rest();
     }
 }
 
@@ -245,14 +252,9 @@ impl GroupConsumer {
     /// [`ClientError::Rebalanced`]: partitions went to other members, which read again what was
     /// not committed; go on. Any that [is retryable](ClientError::is_retryable): call again.
     /// # Cancel safety
-    /// Dropping the future does not take the commit back.
+    /// Dropping the future does not take back what was sent.
     pub async fn commit(&self) -> Result<(), ClientError> {
-        let after = self.member().commits.events.timeout();
-        let committing = self.commit_apart();
-        match tokio::time::timeout(after, committing).await {
-            Ok(Ok(result)) => result.map_err(|failed| failed.error),
-            Ok(Err(_)) | Err(_) => Err(ClientError::TimedOut { action: "committing", after }),
-        }
+        self.commit_begun(self.member().commits.begin()).await.map_err(|failed| failed.error)
     }
 
     /// Commits what is settled and does not wait; a failure is only recorded, and told as a WARN, at
@@ -260,18 +262,20 @@ impl GroupConsumer {
     /// # Panics
     /// Outside a Tokio runtime.
     pub fn commit_soon(&self) {
-        let (consumer, committing) = (self.clone(), self.commit_apart());
+        let (consumer, underway) = (self.clone(), self.member().commits.begin());
         tokio::spawn(async move {
-            if let Ok(Err(failed)) = committing.await {
+            if let Err(failed) = consumer.commit_begun(underway).await {
                 consumer.member().commits.tell(&failed);
             }
         });
     }
 
-    fn commit_apart(&self) -> JoinHandle<Result<(), Failed>> {
-        let committing = self.member().reading.begin_commit();
-        let member = Arc::downgrade(&self.0.member);
-        commit_apart(member, self.member().commits.clone(), committing)
+    async fn commit_begun(&self, underway: Arc<Underway>) -> Result<(), Failed> {
+        let commits = self.member().commits.clone();
+        let timeout = commits.events.timeout();
+        let commit = commits.clone().commit(Arc::downgrade(&self.0.member), underway.clone());
+        let result = tokio::time::timeout(timeout, commit).await;
+        result.unwrap_or_else(|_| Err(commits.too_late(&underway)))
     }
 
     /// The partitions that this member has now, by topic and number.
@@ -316,20 +320,6 @@ impl GroupConsumer {
     }
 }
 
-/// Commits what is settled, on a thread that may wait. A member that is gone has done so already.
-fn commit_apart(
-    member: Weak<Member>,
-    commits: Arc<Commits>,
-    committing: Committing,
-) -> JoinHandle<Result<(), Failed>> {
-    tokio::task::spawn_blocking(move || {
-        // Let go in the reverse order: who waits for the commits then holds the last of the member.
-        let _alone = commits.alone();
-        let Some(member) = member.upgrade() else { return Ok(()) };
-        commits.commit(&member.inner, committing)
-    })
-}
-
 /// Commits what is settled, every so often. Ends with the member.
 async fn commit_periodically(member: Weak<Member>, commits: Arc<Commits>, every: Duration) {
     let mut ticks = tokio::time::interval(every.max(Duration::from_millis(1)));
@@ -339,10 +329,16 @@ async fn commit_periodically(member: Weak<Member>, commits: Arc<Commits>, every:
         if commits.progress.is_idle() {
             continue;
         }
-        let committing = commits.begin_own();
-        let committed = commit_apart(member.clone(), commits.clone(), committing).await;
-        if let Ok(Err(failed)) = committed {
-            commits.tell(&failed);
+        let underway = commits.begin_own();
+        let mut commit = pin!(commits.clone().commit(member.clone(), underway.clone()));
+        match tokio::time::timeout(commits.events.timeout(), &mut commit).await {
+            Ok(Ok(())) => {}
+            Ok(Err(failed)) => commits.tell(&failed),
+            Err(_) => {
+                commits.tell(&commits.too_late(&underway));
+                // The next one would wait for this one.
+                let _ = commit.await;
+            }
         }
     }
 }

@@ -138,24 +138,24 @@ async fn with_roots_a_periodic_commit_has_a_span_whatever_it_settles() {
 }
 
 #[tokio::test]
-async fn what_is_settled_of_partitions_that_go_is_committed_in_a_span_of_its_own() {
+async fn a_commit_that_a_rebalance_refuses_is_recorded_and_what_it_was_to_settle_comes_again() {
+    let (lines, _guard) = Warnings::listen();
     let (cluster, connection) = cluster("orders", 2);
     let recorded = recorded();
+    // It learns of a rebalance by a heartbeat.
+    let connection = connection.with("heartbeat.interval.ms", "100");
     let quiet = connection.clone().recorded_by(&Telemetry::off());
     let connection = connection.recorded_by(&recorded.telemetry);
     let sender = Sender::new(&recorded, &cluster, &connection);
     let created = [sender.send(0).await, sender.send(1).await];
-    // These stay open.
-    let _ = [sender.send(0).await, sender.send(1).await];
     let first = member(&connection, seldom());
-    for _ in 0..4 {
+    for _ in 0..2 {
         let record = next(&first).await;
-        if record.offset == 0 {
-            first.settle(&record);
-        }
+        first.settle(&record);
     }
     assert!(recorded.named("commit").is_empty());
 
+    // Unlike a broker, the test's cluster takes no commits while members join.
     let second = member(&quiet, manual());
     let (mut again, start) = (BTreeSet::new(), Instant::now());
     while again.len() < 2 {
@@ -166,20 +166,40 @@ async fn what_is_settled_of_partitions_that_go_is_committed_in_a_span_of_its_own
         assert!(start.elapsed() < PATIENCE, "{again:?}");
     }
 
-    assert_eq!(
-        again,
-        BTreeSet::from([(0, 1), (1, 1)]),
-        "open ones come again, settled ones do not"
-    );
+    assert_eq!(again, BTreeSet::from([(0, 0), (1, 0)]));
     let span = recorded.only("commit");
     assert_eq!(links(&span), ids(&created));
-    assert_eq!(span.parent_span_id, SpanId::INVALID);
-    assert_eq!(attribute(&span, "error.type"), None);
-    assert_eq!(recorded.count(DURATIONS, &[COMMIT]), Some(1.0));
+    assert_eq!(span.parent_span_id, SpanId::INVALID, "nobody has asked for it");
+    assert_eq!(attribute(&span, "error.type").as_deref(), Some("rebalanced"));
+    let rebalanced = [COMMIT, ("error_type", "rebalanced")];
+    assert_eq!(recorded.count(DURATIONS, &rebalanced), Some(1.0));
     for member in [first, second] {
         member.close().await.unwrap();
     }
     assert_eq!(recorded.named("commit").len(), 1);
+    assert!(lines.lock().unwrap().is_empty(), "nothing is lost and nobody need act");
+}
+
+#[tokio::test]
+async fn what_is_settled_of_partitions_that_were_lost_is_not_committed_and_comes_again() {
+    let (cluster, connection) = cluster("orders", 1);
+    let recorded = recorded();
+    let connection = connection.recorded_by(&recorded.telemetry);
+    let sender = Sender::new(&recorded, &cluster, &connection);
+    let created = sender.send(0).await;
+    let member = member(&connection.with("heartbeat.interval.ms", "100"), seldom());
+    let record = next(&member).await;
+    member.settle(&record);
+    let unknown = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID;
+    cluster.request_errors(RDKafkaApiKey::Heartbeat, &[unknown]);
+
+    let again = next(&member).await;
+    assert_eq!(again.offset, record.offset);
+    assert!(recorded.named("commit").is_empty(), "another member may have come further");
+    member.settle(&again);
+    member.close().await.unwrap();
+    assert_eq!(links(&recorded.only("commit")), ids([&created]));
+    assert_eq!(recorded.count(DURATIONS, &[COMMIT]), Some(1.0));
 }
 
 #[tokio::test]
