@@ -91,7 +91,8 @@ impl Client {
         let order = Context::new().with_span(order);
         producer.send(&record).with_context(order).await.expect("a delivery");
 
-        let options = GroupOptions::default();
+        // The commit is to be that of the round.
+        let options = GroupOptions { commit_every: None, ..GroupOptions::default() };
         let member = GroupConsumer::subscribe(&self.connection, "payments", &[topic], options);
         let member = member.expect("a member");
         let round = self.provider.tracer("application").start(format!("round {topic}"));

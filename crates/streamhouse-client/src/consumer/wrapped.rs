@@ -14,7 +14,9 @@ use std::fmt;
 use std::time::Duration;
 
 /// librdkafka's own consumer `S`, with what it does recorded. Settings, subscriptions and the
-/// storing of offsets stay as its user has made them, through [`inner`](Self::inner).
+/// storing of offsets stay as its user has made them, through [`inner`](Self::inner). Only commits
+/// made here are recorded: not those that librdkafka makes by itself with `enable.auto.commit`, its
+/// default.
 pub struct WrappedConsumer<S> {
     inner: S,
     events: Events,

@@ -347,7 +347,8 @@ async fn settings_of_commits_that_are_the_members_own_are_refused() {
 #[tokio::test]
 async fn closing_ends_in_time_where_no_broker_answers_any_more() {
     let (cluster, connection) = filled(1, 1).await;
-    let connection = connection.recorded_by(&Telemetry::off()).within(Duration::from_secs(2));
+    let recorded = recorded();
+    let connection = connection.recorded_by(&recorded.telemetry).within(Duration::from_secs(2));
     let member = member(&connection, seldom());
     let record = next(&member).await;
     member.settle(&record);
@@ -355,6 +356,11 @@ async fn closing_ends_in_time_where_no_broker_answers_any_more() {
 
     let error = tokio::time::timeout(PATIENCE, member.close()).await.unwrap().unwrap_err();
     assert!(error.is_retryable(), "{error:?}");
+    assert_eq!(recorded.count(DURATIONS, &[COMMIT]), Some(1.0));
+    let failed = recorded.text().lines().any(|line| {
+        line.starts_with(DURATIONS) && line.contains("error_type") && line.contains("commit")
+    });
+    assert!(failed, "{}", recorded.text());
 }
 
 /// The lines of WARN that the client writes on this thread.
