@@ -15,6 +15,7 @@ use std::fmt;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
 
@@ -73,7 +74,7 @@ impl Default for GroupOptions {
 /// their creation.
 ///
 /// End it by [`close`](Self::close): dropping the last clone commits and leaves the group too, but
-/// blocks the thread while it does.
+/// blocks the thread while it does, or leaves that to a commit that is under way.
 #[derive(Clone)]
 pub struct GroupConsumer(Arc<Handle>);
 
@@ -110,8 +111,6 @@ impl Drop for Handle {
         if let Some(periodic) = &self.periodic {
             periodic.abort();
         }
-        // Whoever drops the last clone is to find the group left.
-        self.member.commits.wait_for_rest();
     }
 }
 
@@ -297,26 +296,44 @@ impl GroupConsumer {
     /// As [`commit`](Self::commit); the group is left all the same once the last clone is gone.
     /// [`ClientError::TimedOut`] also if leaving takes too long: then others get the partitions
     /// when the session has timed out.
+    /// # Cancel safety
+    /// Dropped, what is left to do is done on a thread of its own.
     pub async fn close(self) -> Result<(), ClientError> {
-        let committed = self.commit().await;
-        let left = self.leave().await;
-        committed.and(left)
+        let after = self.member().commits.events.timeout();
+        let mut leaving = Leaving(Some(self));
+        let committed = match &leaving.0 {
+            Some(consumer) => consumer.commit().await,
+            None => Ok(()),
+        };
+        let left = match leaving.0.take().map(Self::leave) {
+            Some(left) => tokio::time::timeout(after, left).await.is_ok(),
+            None => true,
+        };
+        let late = ClientError::TimedOut { action: "leaving the group", after };
+        committed.and(if left { Ok(()) } else { Err(late) })
     }
 
-    async fn leave(self) -> Result<(), ClientError> {
-        let after = self.member().commits.events.timeout();
-        let (done, left) = tokio::sync::oneshot::channel();
-        // A thread of its own: where leaving meets a rebalance librdkafka can wait for ever, and a
-        // runtime would wait for its own threads when it ends. If there is no thread, the closure is
-        // dropped here, and the group is left on this one.
+    /// Leaves on a thread of its own: where leaving meets a rebalance librdkafka can wait for ever,
+    /// and a runtime would wait for its own threads when it ends.
+    fn leave(self) -> oneshot::Receiver<()> {
+        let (done, left) = oneshot::channel();
+        // If there is no thread, the closure is dropped here, and the group is left on this one.
         let _ = std::thread::Builder::new().name("leave-group".into()).spawn(move || {
+            // It holds the member, too.
+            self.member().commits.wait_for_rest();
             drop(self);
             let _ = done.send(());
         });
-        match tokio::time::timeout(after, left).await {
-            Ok(_) => Ok(()),
-            Err(_) => Err(ClientError::TimedOut { action: "leaving the group", after }),
-        }
+        left
+    }
+}
+
+/// A consumer that is being closed: whoever gives that up is not to wait for librdkafka.
+struct Leaving(Option<GroupConsumer>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        drop(self.0.take().map(GroupConsumer::leave));
     }
 }
 
