@@ -14,6 +14,7 @@ mod dashboards;
 mod every_row;
 mod group_lag;
 mod foreign_headers;
+mod group_churn;
 mod group_client;
 mod kill;
 mod layers;

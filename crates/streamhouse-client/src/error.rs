@@ -149,6 +149,7 @@ impl ClientError {
             (Code::NonEmptyGroup, _) => refused(format!("{subject} has members: {MEMBERS}")),
             (Code::InvalidTopic, _) => refused(NAMES.into()),
             (Code::InvalidPartitions, _) => refused(PARTITIONS.into()),
+            (Code::InvalidSessionTimeout, _) => refused(SESSION.into()),
             (Code::QueueFull, _) => Self::QueueFull,
             (
                 Code::IllegalGeneration
@@ -171,6 +172,8 @@ impl ClientError {
 const MEMBERS: &str = "end them first; one that was killed leaves after its session timeout";
 /// The rule for names; an answer's own text does not get through librdkafka's binding.
 const NAMES: &str = "a topic's name has 1 to 249 letters, digits, '.', '_' or '-'";
+/// The usual rule for session timeouts. Another broker than StreamHouse may have other limits.
+const SESSION: &str = "the session timeout is outside the broker's limits: write 6s to 5m";
 /// The rule for numbers of partitions. Another broker than StreamHouse may have another limit.
 const PARTITIONS: &str =
     "a topic has 1 to 10000 partitions, and adding some means more than it has now";

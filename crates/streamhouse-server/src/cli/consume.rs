@@ -20,6 +20,9 @@ const EXAMPLE: &str = "Examples:
   streamhouse consume orders --group billing
   streamhouse consume orders --group billing --session-timeout 10s";
 
+const NOT_COMMITTED: &str = "the last records are written, but could not be committed, because their \
+    partitions went to other members of the group: these read them again";
+
 /// Writes the records of a topic to standard output
 ///
 /// It ends at the last record there is when it begins, unless --follow or --max say otherwise. As a
@@ -38,7 +41,7 @@ pub(super) struct Consume {
     group: Option<String>,
     /// How long this member of the group may be silent, as when it was killed, until the others get
     /// its partitions [default: 45s]
-    #[arg(long, value_name = "DURATION", requires = "group", value_parser = positive_duration)]
+    #[arg(long, value_name = "DURATION", requires = "group", value_parser = session)]
     session_timeout: Option<Duration>,
     /// earliest, latest, offset:NUMBER or time:TIME
     #[arg(long, value_name = "START", default_value = "earliest", value_parser = start)]
@@ -54,6 +57,14 @@ pub(super) struct Consume {
     key_separator: Option<String>,
     #[command(flatten)]
     pub(super) client: ClientFlags,
+}
+
+/// How long a member may be silent: no longer than it may go without reading.
+fn session(text: &str) -> Result<Duration, String> {
+    match positive_duration(text)? {
+        silence if silence <= Duration::from_secs(300) => Ok(silence),
+        _ => Err("write at most 5m".into()),
+    }
 }
 
 fn start(text: &str) -> Result<Start, String> {
@@ -119,7 +130,10 @@ impl Consume {
         let closed = member.close().await;
         read?;
         flushed?;
-        Ok(closed?)
+        match closed {
+            Err(ClientError::Rebalanced) => Err(Failure::Failed(NOT_COMMITTED.into())),
+            closed => Ok(closed?),
+        }
     }
 
     async fn read_share(&self, member: &GroupConsumer, output: &mut Output) -> Result<(), Failure> {

@@ -51,6 +51,7 @@ fn what_makes_no_sense_ends_with_two_and_goes_to_standard_error() {
         &["consume", "x", "--partition", "-1"],
         &["consume", "x", "--session-timeout", "10s"],
         &["consume", "x", "--group", "y", "--session-timeout", "0s"],
+        &["consume", "x", "--group", "y", "--session-timeout", "301s"],
         &["produce", "x", "--acks", "2"],
         &["produce", "x", "--file", "/nonexistent"],
         &["demo", "--duration", "5"],

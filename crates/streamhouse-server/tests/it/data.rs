@@ -161,6 +161,9 @@ fn a_group_goes_on_where_it_has_come_to() {
     let wrong = ["consume", "log", "--group", "one", "--from", "offset:1"];
     let refused = server.client(&wrong, "").expect(2).stderr;
     assert!(refused.contains("a group begins where it has come to"), "{refused}");
+    let wrong = ["consume", "log", "--group", "one", "--session-timeout", "10ms"];
+    let refused = server.client(&wrong, "").expect(1).stderr;
+    assert!(refused.contains("outside the broker's limits: write 6s to 5m"), "{refused}");
 }
 
 #[tokio::test]
