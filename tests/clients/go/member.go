@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"iter"
 	"maps"
 	"slices"
 	"sync"
@@ -50,6 +51,7 @@ func (m *matrix) join(group, topic string) (*member, error) {
 		// So that nothing is taken away between a poll and its commit.
 		kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(),
 		kgo.OnPartitionsAssigned(gain), kgo.OnPartitionsRevoked(lose), kgo.OnPartitionsLost(lose),
+		kgo.UserMetricsFn(ofTheShop),
 	)
 	if err != nil {
 		return nil, err
@@ -58,6 +60,13 @@ func (m *matrix) join(group, topic string) (*member, error) {
 	joined.client, joined.stop = client, stop
 	go func() { joined.stopped <- joined.consume(ctx) }()
 	return joined, nil
+}
+
+// ofTheShop is what an application adds to the metrics that the library pushes.
+func ofTheShop() iter.Seq[kgo.Metric] {
+	return slices.Values([]kgo.Metric{
+		{Name: "shop.orders.waiting", Type: kgo.MetricTypeGauge, ValueInt: 7, Attrs: map[string]any{"shop": "north"}},
+	})
 }
 
 func (m *member) consume(ctx context.Context) error {

@@ -13,7 +13,8 @@ import sys
 
 # An attribute of the resource: key, then a value that holds a text.
 SOFTWARE = re.compile(rb"client_software_name\x12.\x0a.([\w.-]+)", re.DOTALL)
-METRIC = re.compile(rb"org\.apache\.kafka\.[a-z.]+[a-z]")
+# The library's, and those of an application that adds its own.
+METRIC = re.compile(rb"(?:org\.apache\.kafka|shop)\.[a-z.]+[a-z]")
 
 
 class Receiver(http.server.BaseHTTPRequestHandler):
