@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -51,7 +52,7 @@ func (m *matrix) log() {
 		return errors.Join(err, m.awaitBounds(ctx, topic, count, count))
 	})
 	m.check("franz-go: a topic that does not exist is an error", func(ctx context.Context) error {
-		err := m.produce(ctx, records(nowhere), kgo.UnknownTopicRetries(1))
+		err := m.produce(ctx, records(nowhere), kgo.UnknownTopicRetries(1), kgo.MetadataMinAge(100*time.Millisecond))
 		listed, failed := m.admin.ListEndOffsets(ctx, nowhere)
 		return errors.Join(
 			refused(err, kerr.UnknownTopicOrPartition),

@@ -51,7 +51,8 @@ func (m *matrix) join(group, topic string) (*member, error) {
 		// So that nothing is taken away between a poll and its commit.
 		kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(),
 		kgo.OnPartitionsAssigned(gain), kgo.OnPartitionsRevoked(lose), kgo.OnPartitionsLost(lose),
-		kgo.UserMetricsFn(ofTheShop),
+		// The library lets a fetch wait to its end before it asks for partitions newly gained.
+		kgo.FetchMaxWait(500*time.Millisecond), kgo.UserMetricsFn(ofTheShop),
 	)
 	if err != nil {
 		return nil, err
