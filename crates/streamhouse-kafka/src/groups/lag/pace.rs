@@ -4,6 +4,7 @@
 //! most requests last. So it is done in short pieces with rests between them.
 
 use std::time::Duration;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 
 /// A cycle rests for at most so many times as long as it works.
@@ -29,8 +30,12 @@ impl Pace {
     /// Rests, in proportion to the work since the last time. Others get their turn on the thread
     /// even without a rest.
     pub async fn rest(&mut self) {
-        let piece = self.work();
-        sleep(piece.mul_f64(self.rest)).await;
+        let rest = self.work().mul_f64(self.rest);
+        if rest.is_zero() {
+            yield_now().await;
+        } else {
+            sleep(rest).await;
+        }
         self.since = Instant::now();
     }
 
