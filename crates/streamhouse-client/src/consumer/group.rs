@@ -46,7 +46,9 @@ pub struct GroupOptions {
     /// members; `None` leaves commits to the application. Nothing is sent while nothing is settled.
     /// A commit that fails is told as a WARN, at most every 30 s. Default: every 5 s.
     pub commit_every: Option<Duration>,
-    /// How long a member may be silent until its partitions go to others. Default: 45 s.
+    /// How long a member may be silent until its partitions go to others. It lets itself be heard
+    /// three times as often, and every 3 s at least, unless the connection's
+    /// `heartbeat.interval.ms` says otherwise. Default: 45 s.
     pub session_timeout: Duration,
     /// How many received records may wait to be settled. Default: 10,000.
     pub unsettled: usize,
@@ -389,6 +391,12 @@ fn config(
         .set("fetch.error.backoff.ms", "50")
         // A slow reader must lag at the broker, where it can be seen, not in its own memory.
         .set("queued.max.messages.kbytes", "65536");
+    if connection.setting(&["heartbeat.interval.ms"]).is_none() {
+        // One or two may be late.
+        let heartbeat = options.session_timeout / 3;
+        let heartbeat = heartbeat.clamp(Duration::from_millis(1), Duration::from_secs(3));
+        config.set("heartbeat.interval.ms", heartbeat.as_millis().to_string());
+    }
     Ok(config)
 }
 
@@ -420,5 +428,25 @@ impl Member {
 
     fn explain(&self, error: &KafkaError) -> ClientError {
         self.commits.events.explain("reading", "a subscribed topic", error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_is_heard_three_times_before_its_session_ends() {
+        let connection = Connection::to("127.0.0.1:1");
+        let heartbeat = |connection: &Connection, seconds| {
+            let session_timeout = Duration::from_secs(seconds);
+            let options = GroupOptions { session_timeout, ..GroupOptions::default() };
+            let config = config(connection, "g", &options).unwrap();
+            config.get("heartbeat.interval.ms").map(str::to_owned)
+        };
+        assert_eq!(heartbeat(&connection, 45).as_deref(), Some("3000"));
+        assert_eq!(heartbeat(&connection, 3).as_deref(), Some("1000"));
+        let said = connection.with("heartbeat.interval.ms", "7");
+        assert_eq!(heartbeat(&said, 3).as_deref(), Some("7"));
     }
 }

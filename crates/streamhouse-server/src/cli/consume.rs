@@ -113,15 +113,10 @@ impl Consume {
             }
         };
         let mut options = GroupOptions { begin, ..GroupOptions::default() };
-        let mut connection = connection.clone();
         if let Some(silence) = self.session_timeout {
             options.session_timeout = silence;
-            // One or two heartbeats may be late.
-            let heartbeat = (silence / 3).clamp(Duration::from_millis(1), Duration::from_secs(3));
-            connection =
-                connection.with("heartbeat.interval.ms", heartbeat.as_millis().to_string());
         }
-        let member = GroupConsumer::subscribe(&connection, group, &[&self.topic], options)?;
+        let member = GroupConsumer::subscribe(connection, group, &[&self.topic], options)?;
         let read = tokio::select! {
             read = self.read_share(&member, output) => read,
             stop = stop_requested() => stop,
