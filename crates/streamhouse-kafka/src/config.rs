@@ -29,8 +29,8 @@ pub struct BrokerConfig {
     /// Milliseconds after which records of topics without a `retention.ms` of their own are removed;
     /// −1: never. Default 7 days.
     pub retention_ms: i64,
-    /// Bytes beyond which the oldest records of a partition are removed, for topics without a
-    /// `retention.bytes` of their own; −1: never. Default −1.
+    /// Bytes of a partition that are kept at least: what is older is removed, for topics without a
+    /// `retention.bytes` of their own; −1: nothing is removed for its size. Default −1.
     pub retention_bytes: i64,
     /// How often it is looked for records to remove. Default 60 s.
     pub retention_interval: Duration,

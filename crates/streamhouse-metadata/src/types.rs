@@ -45,7 +45,7 @@ pub struct Topic {
 pub struct Retention {
     /// Milliseconds since a record was appended (`retention.ms`).
     pub ms: Option<i64>,
-    /// Bytes of one partition's record batches (`retention.bytes`).
+    /// Bytes of one partition's record batches that are kept at least (`retention.bytes`).
     pub bytes: Option<i64>,
 }
 
@@ -329,8 +329,8 @@ pub enum OffsetCommitOutcome {
 pub struct Position {
     /// When the record at the offset was appended, in milliseconds since the epoch.
     pub append_time_ms: i64,
-    /// Bytes of record batches from the run that holds it to the end of the log.
-    pub bytes_to_end: i64,
+    /// Bytes of record batches that follow the run which holds it.
+    pub bytes_after: i64,
 }
 
 /// How far the start of a log is to move.
@@ -342,7 +342,7 @@ pub enum Trim {
     ToEnd,
     /// Past every run appended at or before this time, in milliseconds since the epoch.
     AppendedBefore(i64),
-    /// Past whole runs, until the partition's batches have at most this many bytes; below 0 is
+    /// Past whole runs, each as long as at least this many bytes of batches follow it; below 0 is
     /// refused.
     ToBytes(i64),
 }

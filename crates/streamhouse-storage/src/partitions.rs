@@ -182,7 +182,7 @@ impl Partitions {
         let is_whole = known.rows.back().map(|row| row.next_offset) == known.high_watermark;
         is_whole.then(|| Position {
             append_time_ms: row.append_time_ms,
-            bytes_to_end: known.rows.range(first..).map(|row| i64::from(row.length)).sum(),
+            bytes_after: known.rows.range(first + 1..).map(|row| i64::from(row.length)).sum(),
         })
     }
 
@@ -335,10 +335,10 @@ mod tests {
         assert_eq!(partitions.position(partition(0), 0), None);
         let timed = |base, next, append_time_ms| IndexRow { append_time_ms, ..row(base, next) };
         partitions.committed(partition(0), vec![timed(10, 20, 7), timed(20, 30, 8)]);
-        let at = |append_time_ms, bytes_to_end| Some(Position { append_time_ms, bytes_to_end });
-        assert_eq!(partitions.position(partition(0), 10), at(7, 200), "no log start is needed");
-        assert_eq!(partitions.position(partition(0), 19), at(7, 200));
-        assert_eq!(partitions.position(partition(0), 20), at(8, 100));
+        let at = |append_time_ms, bytes_after| Some(Position { append_time_ms, bytes_after });
+        assert_eq!(partitions.position(partition(0), 10), at(7, 100), "no log start is needed");
+        assert_eq!(partitions.position(partition(0), 19), at(7, 100));
+        assert_eq!(partitions.position(partition(0), 20), at(8, 0));
         assert_eq!(partitions.position(partition(0), 9), None, "it is older than the rows");
         assert_eq!(partitions.position(partition(0), 30), None, "nothing is there yet");
 

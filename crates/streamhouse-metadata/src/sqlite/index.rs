@@ -152,7 +152,7 @@ pub(super) async fn max_timestamp(
 /// Where the run that holds each offset, or else the log start, was appended and lies.
 const POSITIONS: &str = "
     SELECT json_group_array(json_array(
-        wanted.key, append_time_ms, partitions.end_bytes - runs.end_bytes + length))
+        wanted.key, append_time_ms, partitions.end_bytes - runs.end_bytes))
     FROM jsonb_each(?1) AS wanted
     CROSS JOIN partitions
         ON partitions.topic = wanted.value ->> 0 AND partitions.partition = wanted.value ->> 1
@@ -170,11 +170,11 @@ pub(super) async fn positions(
         wanted.iter().map(|(at, offset)| (at.topic.to_string(), at.partition, offset)).collect();
     let select = query_as(POSITIONS).bind(json(&rows)?);
     let mut found = vec![None; wanted.len()];
-    for (place, append_time_ms, bytes_to_end) in
+    for (place, append_time_ms, bytes_after) in
         session.elements::<(usize, i64, i64)>(select).await?
     {
         let slot = found.get_mut(place).ok_or_else(|| unreadable("place", place))?;
-        *slot = Some(Position { append_time_ms, bytes_to_end });
+        *slot = Some(Position { append_time_ms, bytes_after });
     }
     Ok(found)
 }

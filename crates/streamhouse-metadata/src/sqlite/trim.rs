@@ -23,24 +23,24 @@ const UNFINISHED: usize = 10;
 const PASS: &str = "
     WITH RECURSIVE asked AS MATERIALIZED (
         SELECT wanted.key AS place, partitions.id AS partition, log_start, high_watermark,
-            end_bytes, wanted.value ->> 2 AS time, wanted.value ->> 3 AS most
+            end_bytes, wanted.value ->> 2 AS time, wanted.value ->> 3 AS least
         FROM jsonb_each(?1) AS wanted CROSS JOIN partitions
             ON partitions.topic = wanted.value ->> 0
             AND partitions.partition = wanted.value ->> 1
     ),
-    passed (place, partition, end_bytes, time, most, next_offset, steps) AS (
-        SELECT place, asked.partition, asked.end_bytes, time, most, next_offset, 1
+    passed (place, partition, end_bytes, time, least, next_offset, steps) AS (
+        SELECT place, asked.partition, asked.end_bytes, time, least, next_offset, 1
         FROM asked CROSS JOIN runs ON runs.partition = asked.partition
             AND runs.base_offset = (SELECT max(base_offset) FROM runs AS before
                 WHERE before.partition = asked.partition AND before.base_offset <= log_start)
         WHERE next_offset > log_start
-            AND (append_time_ms <= time OR asked.end_bytes - runs.end_bytes + length > most)
+            AND (append_time_ms <= time OR asked.end_bytes - runs.end_bytes >= least)
         UNION ALL
-        SELECT place, passed.partition, passed.end_bytes, time, most, runs.next_offset, steps + 1
+        SELECT place, passed.partition, passed.end_bytes, time, least, runs.next_offset, steps + 1
         FROM passed CROSS JOIN runs
             ON runs.partition = passed.partition AND runs.base_offset = passed.next_offset
         WHERE steps < ?2
-            AND (append_time_ms <= time OR passed.end_bytes - runs.end_bytes + length > most)
+            AND (append_time_ms <= time OR passed.end_bytes - runs.end_bytes >= least)
     )
     SELECT asked.place, asked.partition, log_start, high_watermark,
         max(passed.next_offset), count(passed.place)

@@ -66,17 +66,17 @@ async fn what_the_first_schema_holds_is_there_with_its_bytes_counted() {
         vec![BatchOutcome::Committed(0)]
     );
 
-    let place = |append_time_ms, bytes_to_end| Some(Position { append_time_ms, bytes_to_end });
+    let place = |append_time_ms, bytes_after| Some(Position { append_time_ms, bytes_after });
     let wanted = [(a, 0), (a, 15), (a, 20), (a, 30), (at(&topic, 1), 0), (at(&topic, 2), 0)];
     assert_eq!(
         store.positions(&wanted).await.unwrap(),
         vec![
-            place(1000, 177),
-            place(2000, 127),
-            place(3000, 107),
-            place(5000, 100),
-            place(4000, 100),
-            place(5000, 100),
+            place(1000, 127),
+            place(2000, 107),
+            place(3000, 100),
+            place(5000, 0),
+            place(4000, 0),
+            place(5000, 0),
         ]
     );
 

@@ -15,7 +15,7 @@ conformance! {
     a_log_start_moves_to_an_offset_at_once_and_never_back,
     one_trim_does_not_stop_the_others,
     runs_are_trimmed_by_the_time_of_their_append,
-    runs_are_trimmed_until_few_enough_bytes_are_left,
+    runs_are_trimmed_while_enough_bytes_follow,
     a_run_of_a_clock_that_is_ahead_was_appended_when_it_was_committed,
     what_groups_had_not_consumed_is_told_once,
     a_group_loses_nothing_of_a_topic_that_it_has_left,
@@ -23,7 +23,7 @@ conformance! {
     long_logs_are_trimmed_in_slices,
     objects_are_no_part_of_the_totals_once_all_their_runs_are_trimmed,
     a_removed_time_of_the_far_future_is_forgotten,
-    positions_tell_times_and_bytes_to_the_end,
+    positions_tell_times_and_the_bytes_that_follow,
     no_trims_are_answered_with_nothing,
 }
 
@@ -123,20 +123,23 @@ async fn runs_are_trimmed_by_the_time_of_their_append(store: Store) {
     assert_eq!(trim(&store, at(&topic, 1), Trim::AppendedBefore(400)).await, trimmed(0, 0));
 }
 
-async fn runs_are_trimmed_until_few_enough_bytes_are_left(store: Store) {
+async fn runs_are_trimmed_while_enough_bytes_follow(store: Store) {
     let a = at(&topic(&store, 1).await, 0);
     for _ in 0..5 {
         append(&*store, a, vec![batch(2)]).await;
     }
     assert_eq!(trim(&store, a, Trim::ToBytes(500)).await, trimmed(0, 0));
-    assert_eq!(trim(&store, a, Trim::ToBytes(499)).await, trimmed(2, 2));
+    assert_eq!(trim(&store, a, Trim::ToBytes(401)).await, trimmed(0, 0), "never less is kept");
+    assert_eq!(trim(&store, a, Trim::ToBytes(400)).await, trimmed(2, 2));
     // A run counts as a whole until all of it is removed.
     assert_eq!(trim(&store, a, Trim::To(3)).await, trimmed(3, 1));
-    assert_eq!(trim(&store, a, Trim::ToBytes(400)).await, trimmed(3, 0));
-    assert_eq!(trim(&store, a, Trim::ToBytes(250)).await, trimmed(6, 3));
+    assert_eq!(trim(&store, a, Trim::ToBytes(301)).await, trimmed(3, 0));
+    assert_eq!(trim(&store, a, Trim::ToBytes(250)).await, trimmed(4, 1));
     append(&*store, a, vec![batch(2)]).await;
-    assert_eq!(trim(&store, a, Trim::ToBytes(200)).await, trimmed(8, 2));
-    assert_eq!(trim(&store, a, Trim::ToBytes(0)).await, trimmed(12, 4));
+    assert_eq!(trim(&store, a, Trim::ToBytes(200)).await, trimmed(8, 4));
+    append(&*store, a, vec![batch(2); 50]).await;
+    assert_eq!(trim(&store, a, Trim::ToBytes(1)).await, trimmed(12, 4), "the large run stays");
+    assert_eq!(trim(&store, a, Trim::ToBytes(0)).await, trimmed(112, 100));
 }
 
 async fn a_run_of_a_clock_that_is_ahead_was_appended_when_it_was_committed(store: Store) {
@@ -298,21 +301,20 @@ async fn a_removed_time_of_the_far_future_is_forgotten(store: Store) {
     assert_eq!(store.max_timestamp(a).await.unwrap(), Some(7));
 }
 
-async fn positions_tell_times_and_bytes_to_the_end(store: Store) {
+async fn positions_tell_times_and_the_bytes_that_follow(store: Store) {
     let topic = topic(&store, 2).await;
     let (a, b) = (at(&topic, 0), at(&topic, 1));
     append(&*store, a, vec![batch(5), batch(5)]).await;
     commit(&*store, &appended(a, 3_000)).await;
     append(&*store, b, vec![batch(5)]).await;
-    let place = |append_time_ms, bytes_to_end| Some(Position { append_time_ms, bytes_to_end });
+    let place = |append_time_ms, bytes_after| Some(Position { append_time_ms, bytes_after });
     let wanted =
         [(b, 4), (a, 0), (at(&topic, 9), 0), (a, 9), (a, 10), (a, 11), (a, -5), (a, i64::MAX)];
-    let first = place(5_000, 300);
-    let expected =
-        vec![place(5_000, 100), first, None, first, place(3_000, 100), None, first, None];
+    let first = place(5_000, 100);
+    let expected = vec![place(5_000, 0), first, None, first, place(3_000, 0), None, first, None];
     assert_eq!(store.positions(&wanted).await.unwrap(), expected);
     trim(&store, a, Trim::To(10)).await;
-    assert_eq!(position(&store, a, 0).await, place(3_000, 100));
+    assert_eq!(position(&store, a, 0).await, place(3_000, 0));
     trim(&store, a, Trim::ToEnd).await;
     assert_eq!(position(&store, a, 0).await, None);
 }

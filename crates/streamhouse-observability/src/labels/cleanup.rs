@@ -7,7 +7,7 @@ use crate::declare::ClosedLabel;
 pub enum RetentionReason {
     /// They were older than `retention.ms`.
     Time,
-    /// The log was larger than `retention.bytes`.
+    /// At least `retention.bytes` of the log followed them.
     Size,
     /// A client asked for it.
     Request,

@@ -190,8 +190,8 @@ settings! {
         /// Milliseconds after which records are removed, counted from their arrival (7 days);
         /// a topic's own `retention.ms` goes before.
         ms: Limit = Limit(604_800_000);
-        /// Bytes of one partition beyond which its oldest records are removed; a topic's own
-        /// `retention.bytes` goes before.
+        /// Bytes of one partition that are kept at least; records before them are removed in whole
+        /// runs, as they were written. A topic's own `retention.bytes` goes before.
         bytes: Limit = Limit(-1);
         /// How often it is looked for records to remove.
         interval: AtLeast<10> = AtLeast(Duration::from_secs(60));

@@ -29,10 +29,11 @@ impl Limits {
     }
 
     /// The share that is left when the first record to consume is `age` seconds old and `bytes`
-    /// follow from it on.
+    /// follow the run that it lies in: as many as the limit, and the run goes.
     pub fn margin(self, age: f64, bytes: i64) -> f64 {
-        let of_time = self.ms.map_or(0.0, |limit| age * 1e3 / limit.max(1) as f64);
-        let of_size = self.bytes.map_or(0.0, |limit| bytes as f64 / limit.max(1) as f64);
+        let share = |used: f64, limit: i64| if limit > 0 { used / limit as f64 } else { 1.0 };
+        let of_time = self.ms.map_or(0.0, |limit| share(age * 1e3, limit));
+        let of_size = self.bytes.map_or(0.0, |limit| share(bytes as f64, limit));
         (1.0 - of_time.max(of_size)).clamp(0.0, 1.0)
     }
 }
@@ -96,8 +97,10 @@ mod tests {
         assert_eq!(limits(Some(100_000), None).margin(25.0, 0), 0.75);
         assert_eq!(limits(Some(100_000), Some(1_000)).margin(25.0, 500), 0.5);
         assert_eq!(limits(Some(100_000), None).margin(500.0, 0), 0.0);
-        assert_eq!(limits(Some(0), Some(0)).margin(0.0, 0), 1.0);
-        assert_eq!(limits(Some(0), None).margin(1.0, 0), 0.0);
+        assert_eq!(limits(None, Some(1_000)).margin(1e9, 999), 1.0 - 0.999);
+        assert_eq!(limits(None, Some(1_000)).margin(1e9, 1_000), 0.0);
+        assert_eq!(limits(Some(0), None).margin(0.0, 0), 0.0, "nothing is kept");
+        assert_eq!(limits(None, Some(0)).margin(0.0, 0), 0.0);
     }
 
     #[test]

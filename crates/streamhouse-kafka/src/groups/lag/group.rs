@@ -365,7 +365,7 @@ impl Followed {
                 let position = first.position;
                 behind.seconds =
                     compute::age(now, position.map(|found| found.append_time_ms), first.since);
-                let bytes = position.map_or(0, |found| found.bytes_to_end);
+                let bytes = position.map_or(0, |found| found.bytes_after);
                 behind.margin = limits.unwrap_or_default().margin(behind.seconds, bytes);
             }
             let key = Key::of(entry.copied.partition, detail);

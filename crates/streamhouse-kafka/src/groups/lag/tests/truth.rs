@@ -121,7 +121,7 @@ async fn retention_that_overtakes_a_group_takes_from_its_lag_and_tells_what_was_
 #[tokio::test(start_paused = true)]
 async fn the_margin_falls_while_the_commit_stands_still_by_time_and_by_size() {
     let (mut world, _group, partition) = at_zero().await;
-    *world.log.default_retention.lock().unwrap() = Retention { ms: None, bytes: Some(10_000) };
+    *world.log.default_retention.lock().unwrap() = Retention { ms: None, bytes: Some(9_900) };
     world.append(partition, 10);
     let mut last = 1.0;
     for _ in 0..9 {

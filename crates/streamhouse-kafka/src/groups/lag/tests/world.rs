@@ -81,8 +81,9 @@ impl Source for Log {
         let position = |(partition, offset): &(TopicPartition, i64)| {
             let (log_start, appended) = records.get(partition)?;
             let offset = (*offset).max(*log_start) as usize;
-            let bytes_to_end = 100 * (appended.len() - offset) as i64;
-            Some(Position { append_time_ms: *appended.get(offset)?, bytes_to_end })
+            let append_time_ms = *appended.get(offset)?;
+            let bytes_after = 100 * (appended.len() - offset - 1) as i64;
+            Some(Position { append_time_ms, bytes_after })
         };
         Ok(wanted.iter().map(position).collect())
     }
