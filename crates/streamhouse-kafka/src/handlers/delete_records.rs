@@ -92,7 +92,14 @@ async fn delete(
         offset => (*partition, Trim::To(offset)),
     });
     let outcomes = trim(broker, open, trims.collect(), RetentionReason::Request).await?;
-    tracing::info!(topic = open.name(), partitions = wanted.len(), "records deleted on request");
+    let records = outcomes.iter().map(|outcome| match outcome {
+        TrimOutcome::Trimmed(trimmed) => trimmed.records,
+        TrimOutcome::UnknownPartition | TrimOutcome::OutOfRange => 0,
+    });
+    let records: i64 = records.sum();
+    if records > 0 {
+        tracing::info!(topic = open.name(), records, "records deleted on request");
+    }
     Ok(outcomes)
 }
 

@@ -30,6 +30,7 @@ async fn all(State(pages): State<GroupPages>) -> Response {
     let groups: Vec<Value> = view.groups.iter().map(|found| group(&view, found)).collect();
     let page = json!({
         "computed_ms": view.computed_ms,
+        "age_seconds": view.age().map(|age| age.as_secs_f64()),
         "complete": view.is_complete,
         "groups": groups,
     });
@@ -68,6 +69,7 @@ fn group(view: &LagView, group: &GroupLag) -> Value {
         "committed_partitions": group.partitions.len(),
         "uncommitted_partitions": group.uncommitted,
         "computed_ms": view.computed_ms,
+        "age_seconds": view.age().map(|age| age.as_secs_f64()),
         "complete": view.is_complete,
     })
 }
@@ -113,7 +115,7 @@ mod tests {
         };
         let view = LagView::default();
         let page = group(&view, &nothing);
-        for field in ["lag", "lag_seconds", "retention_margin", "computed_ms"] {
+        for field in ["lag", "lag_seconds", "retention_margin", "computed_ms", "age_seconds"] {
             assert!(page[field].is_null(), "{page}");
         }
         assert_eq!(

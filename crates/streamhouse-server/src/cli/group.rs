@@ -27,6 +27,9 @@ const DELETE: &str = "Examples:
   streamhouse group delete billing
   streamhouse group delete billing audit --brokers 127.0.0.1:9092";
 
+/// From which age in seconds on it is told how old the lags are.
+const OLD: f64 = 15.0;
+
 const NOT_BROKERS: &str = "write --admin: the admin port is asked, which knows the lag";
 const NOT_ADMIN: &str = "write --brokers: the Kafka port is asked, as any broker's";
 
@@ -177,14 +180,15 @@ fn warn(page: &Value, output: &mut Output) -> Result<(), Failure> {
     }
 }
 
-fn warning(page: &Value) -> Option<&'static str> {
-    match (&page["computed_ms"], &page["complete"]) {
-        (Value::Null, _) => Some("Lag has not been computed yet: try again in a few seconds."),
-        (_, Value::Bool(false)) => {
-            Some("The metadata store could not be asked: the lags are at least these.")
-        }
-        _ => None,
+fn warning(page: &Value) -> Option<String> {
+    let Some(age) = page["age_seconds"].as_f64() else {
+        return Some("Lag has not been computed yet: try again in a few seconds.".into());
+    };
+    let told = format!("The lags are those of {} ago", seconds(&page["age_seconds"]));
+    if page["complete"] == Value::Bool(false) {
+        return Some(format!("{told}: the metadata store could not be asked. They are at least these."));
     }
+    (age > OLD).then(|| format!("{told}: more may be to consume by now."))
 }
 
 fn describe(page: &Value, output: &mut Output) -> Result<(), Failure> {
@@ -291,9 +295,11 @@ mod tests {
     #[test]
     fn lags_that_are_not_to_be_relied_upon_come_with_a_warning() {
         let warned = |page: Value| warning(&page).unwrap_or_default();
-        assert_eq!(warned(json!({"computed_ms": 1, "complete": true})), "");
-        assert!(warned(json!({"computed_ms": 1, "complete": false})).contains("at least these"));
-        assert!(warned(json!({"computed_ms": null, "complete": true})).contains("try again"));
+        assert_eq!(warned(json!({"age_seconds": 14.9, "complete": true})), "");
+        let old = warned(json!({"age_seconds": 95, "complete": true}));
+        assert_eq!(old, "The lags are those of 1m35s ago: more may be to consume by now.");
+        assert!(warned(json!({"age_seconds": 1, "complete": false})).contains("at least these"));
+        assert!(warned(json!({"age_seconds": null, "complete": true})).contains("try again"));
     }
 
     #[test]

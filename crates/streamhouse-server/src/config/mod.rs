@@ -15,8 +15,8 @@ pub use table::{
     Retention, S3, SETTINGS, Setting, Writer,
 };
 pub use value::{
-    AtLeast, Bytes, Exposition, HostPort, LagDetail, Limit, List, LogFormat, MetadataUrl,
-    ObjectStoreUrl, OtlpProtocol, PushInterval, Secret, Value,
+    Bytes, Exposition, HostPort, Interval, LagDetail, Limit, List, LogFormat, MetadataUrl,
+    ObjectStoreUrl, OtlpProtocol, Secret, Value,
 };
 
 #[cfg(test)]

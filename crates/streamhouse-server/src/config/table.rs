@@ -4,8 +4,8 @@
 //! `kafka.addr` is `STREAMHOUSE_KAFKA_ADDR`.
 
 use super::value::{
-    AtLeast, Bytes, Exposition, HostPort, LagDetail, Limit, List, LogFormat, MetadataUrl,
-    ObjectStoreUrl, OtlpProtocol, PushInterval, Secret, Value,
+    Bytes, Exposition, HostPort, Interval, LagDetail, Limit, List, LogFormat, MetadataUrl,
+    ObjectStoreUrl, OtlpProtocol, Secret, Value,
 };
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -131,7 +131,7 @@ settings! {
         /// Which metrics are asked for, by the beginning of their names; * asks for all.
         metrics: List = List::all();
         /// Time from one push of a client to its next.
-        interval: PushInterval = PushInterval(Duration::from_secs(60));
+        interval: Interval<100, 3_600_000> = Interval(Duration::from_secs(60));
         /// Which clients are asked, by client id; * stands for any text.
         client_ids: List = List::all();
         /// Which clients are asked, by the name of their library (librdkafka, apache-kafka-java,
@@ -194,7 +194,7 @@ settings! {
         /// runs, as they were written. A topic's own `retention.bytes` goes before.
         bytes: Limit = Limit(-1);
         /// How often it is looked for records to remove.
-        interval: AtLeast<10> = AtLeast(Duration::from_secs(60));
+        interval: Interval<10> = Interval(Duration::from_secs(60));
     }
 
     /// The deletion of objects that no record lies in.
@@ -202,12 +202,12 @@ settings! {
         /// Age below which no object is deleted, whatever is known of it. An agent that is paused
         /// for longer between storing records and committing them is refused; its producers send
         /// them again. Minutes are safe; less is for trying it out.
-        grace: AtLeast<100> = AtLeast(Duration::from_secs(900));
+        grace: Interval<100> = Interval(Duration::from_secs(900));
         /// How often objects are deleted whose records have all been removed.
-        interval: AtLeast<10> = AtLeast(Duration::from_secs(60));
+        interval: Interval<10> = Interval(Duration::from_secs(60));
         /// How often it is looked for objects that were stored and never committed, which lists
         /// the objects of the last hours.
-        sweep: AtLeast<10> = AtLeast(Duration::from_secs(3_600));
+        sweep: Interval<10> = Interval(Duration::from_secs(3_600));
         /// Whether objects are deleted that were stored and never committed. Switch it off before
         /// the metadata store is restored from a copy: the copy does not know what came after it.
         orphans: bool = true;
@@ -224,8 +224,9 @@ settings! {
         /// Into how many series lag is split: one for each partition, topic or group. Less detail
         /// sums records and shows the greatest age and the least margin.
         detail: LagDetail = LagDetail::Partition;
-        /// Time from one computation of all lags to the next, at least 100ms.
-        interval: AtLeast<100> = AtLeast(Duration::from_secs(5));
+        /// Time from one computation of all lags to the next. At most 30s: what is gone is to leave
+        /// the metrics within a minute.
+        interval: Interval<100, 30_000> = Interval(Duration::from_secs(5));
     }
 
     /// Log lines on standard error.

@@ -117,22 +117,24 @@ fn a_bad_value_is_reported_with_file_key_value_and_fix() {
 }
 
 #[test]
-fn intervals_that_would_leave_time_for_nothing_else_are_refused_with_the_least_possible() {
-    for (key, least, less) in [
-        ("lag.interval", "100ms", "99ms"),
-        ("retention.interval", "10ms", "0s"),
-        ("garbage.interval", "10ms", "9ms"),
-        ("garbage.sweep", "10ms", "0ms"),
-        ("garbage.grace", "100ms", "0s"),
+fn intervals_that_are_too_short_or_too_long_are_refused_with_what_is_possible() {
+    for (key, legal, other, possible) in [
+        ("lag.interval", "100ms", "99ms", "from 100ms to 30s"),
+        ("lag.interval", "30s", "30001ms", "from 100ms to 30s"),
+        ("client_telemetry.interval", "1h", "2h", "from 100ms to 1h"),
+        ("retention.interval", "10ms", "0s", "of at least 10ms"),
+        ("garbage.interval", "10ms", "9ms", "of at least 10ms"),
+        ("garbage.sweep", "10ms", "0ms", "of at least 10ms"),
+        ("garbage.grace", "100ms", "0s", "of at least 100ms"),
     ] {
         let with = |value| {
             let flags = vec![flag("--set", key, value)];
             Sources { flags, ..Sources::default() }
         };
-        let message = error(&with(less));
-        assert!(message.contains(&format!("{key} = \"{less}\"")), "{message}");
-        assert!(message.contains(&format!("write a duration of at least {least}")), "{message}");
-        Loaded::read(&with(least)).unwrap();
+        let message = error(&with(other));
+        assert!(message.contains(&format!("{key} = \"{other}\"")), "{message}");
+        assert!(message.contains(&format!("write a duration {possible}")), "{message}");
+        Loaded::read(&with(legal)).unwrap();
     }
 }
 

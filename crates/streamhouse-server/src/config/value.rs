@@ -193,39 +193,24 @@ impl Value for Duration {
     }
 }
 
-/// The time between two pushes of a Kafka client.
+/// The time between two rounds of some work, in milliseconds from `LEAST`, below which the work is
+/// all there is, to `MOST`, above which what it promises does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PushInterval(pub Duration);
+pub struct Interval<const LEAST: u64, const MOST: u64 = { u64::MAX }>(pub Duration);
 
-impl Value for PushInterval {
-    const FORM: &'static str = "duration from 100ms to 1h";
-
-    fn parse(text: &str) -> Result<Self, String> {
-        let interval = Duration::parse(text)?;
-        let bounds = Duration::from_millis(100)..=Duration::from_secs(3600);
-        let legal = bounds.contains(&interval).then_some(Self(interval));
-        legal.ok_or_else(|| "write a duration from 100ms to 1h".into())
-    }
-
-    fn show(&self) -> String {
-        self.0.show()
-    }
-}
-
-/// A duration of at least `MS` milliseconds, below which the work that it spaces is all there is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AtLeast<const MS: u64>(pub Duration);
-
-impl<const MS: u64> Value for AtLeast<MS> {
-    const FORM: &'static str = match MS {
-        10 => "duration of at least 10ms",
-        100 => "duration of at least 100ms",
-        _ => panic!("a least duration needs its text here"),
+impl<const LEAST: u64, const MOST: u64> Value for Interval<LEAST, MOST> {
+    const FORM: &'static str = match (LEAST, MOST) {
+        (10, u64::MAX) => "duration of at least 10ms",
+        (100, u64::MAX) => "duration of at least 100ms",
+        (100, 30_000) => "duration from 100ms to 30s",
+        (100, 3_600_000) => "duration from 100ms to 1h",
+        _ => panic!("these bounds need their text here"),
     };
 
     fn parse(text: &str) -> Result<Self, String> {
-        let duration = Duration::parse(text)?;
-        let legal = (duration >= Duration::from_millis(MS)).then_some(Self(duration));
+        let interval = Duration::parse(text)?;
+        let bounds = Duration::from_millis(LEAST)..=Duration::from_millis(MOST);
+        let legal = bounds.contains(&interval).then_some(Self(interval));
         legal.ok_or_else(|| format!("write a {}", Self::FORM))
     }
 

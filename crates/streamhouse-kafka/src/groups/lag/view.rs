@@ -33,8 +33,7 @@ impl Lags {
     /// How long ago all lags were last computed whole; before the first time, how long that has
     /// been waited for.
     pub fn age(&self) -> Duration {
-        let since = self.view().complete_at.unwrap_or(self.0.begun);
-        Instant::now().saturating_duration_since(since)
+        self.view().age().unwrap_or_else(|| self.0.begun.elapsed())
     }
 
     /// Shows the age from now on, whatever becomes of those who compute lag: whoever collects
@@ -71,6 +70,11 @@ pub struct LagView {
 }
 
 impl LagView {
+    /// How long ago all lags were last computed whole; `None` before the first time.
+    pub fn age(&self) -> Option<Duration> {
+        self.complete_at.map(|at| at.elapsed())
+    }
+
     /// The group of this name.
     pub fn group(&self, name: &str) -> Option<&GroupLag> {
         let found = self.groups.binary_search_by(|group| (*group.name).cmp(name));

@@ -11,7 +11,7 @@ use super::output::{Failure, Output, OutputFlag};
 use super::serve::{runtime, stop_requested};
 use super::server::ServerFlags;
 use crate::app::{App, telemetry};
-use crate::config::{AtLeast, Bytes, Loaded, Origin};
+use crate::config::{Bytes, Interval, Loaded, Origin};
 use clap::Args;
 use std::io::IsTerminal as _;
 use std::net::{SocketAddr, TcpListener};
@@ -159,17 +159,17 @@ fn suit(loaded: &mut Loaded, folder: &Path, terminal: bool) {
     }
     if unset("lag.interval") {
         // As often as the summary tells it.
-        config.lag.interval = AtLeast(Duration::from_secs(1));
+        config.lag.interval = Interval(Duration::from_secs(1));
     }
     if unset("retention.interval") {
-        config.retention.interval = AtLeast(Duration::from_secs(5));
+        config.retention.interval = Interval(Duration::from_secs(5));
     }
     if unset("garbage.grace") {
         // Objects go while a person watches.
-        config.garbage.grace = AtLeast(Duration::from_secs(30));
+        config.garbage.grace = Interval(Duration::from_secs(30));
     }
     if unset("garbage.interval") {
-        config.garbage.interval = AtLeast(Duration::from_secs(5));
+        config.garbage.interval = Interval(Duration::from_secs(5));
     }
     if unset("log.level") && terminal {
         // The summary tells what the lines would.
