@@ -19,6 +19,8 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
 
+/// How long a poll waits for records to be settled when as many wait as may.
+const SETTLING: Duration = Duration::from_secs(1);
 /// Settings that would commit what is not settled, or beside what is recorded.
 const OWN: [&str; 4] = [
     "enable.auto.commit",
@@ -169,7 +171,8 @@ impl GroupConsumer {
     ///
     /// Poll at least every five minutes (`max.poll.interval.ms`), or the partitions go to others.
     /// # Errors
-    /// [`ClientError::Unsettled`]: settle some records first.
+    /// [`ClientError::Unsettled`]: for a second as many records waited to be settled as may: settle
+    /// some.
     /// [`ClientError::Unknown`]: a topic does not exist; it may be created yet, call again.
     /// [`ClientError::Fenced`]: end this consumer.
     /// Any that [is retryable](ClientError::is_retryable): call again.
@@ -202,12 +205,18 @@ impl GroupConsumer {
         match tokio::time::timeout(wait, self.member().receive()).await {
             Ok(Ok(first)) => records.push(first),
             Ok(Err(error)) => return Err(self.member().failed(polling, error)),
-            Err(_nothing_came) => {}
+            Err(_nothing_came) => {
+                let room = self.member().commits.progress.room();
+                let error = room.err().map(|waiting| ClientError::Unsettled { waiting });
+                if let Some(error) = error {
+                    return Err(self.member().failed(polling, error));
+                }
+            }
         }
         while !records.is_empty() && records.len() < max {
             match self.member().receive().now_or_never() {
                 Some(Ok(next)) => records.push(next),
-                Some(Err(ClientError::Unsettled { .. })) | None => break,
+                None => break,
                 Some(Err(error)) => {
                     *self.member().later() = Some(error);
                     break;
@@ -405,7 +414,8 @@ impl Member {
         if let Some(error) = self.later().take() {
             return Err(error);
         }
-        self.commits.progress.room().map_err(|waiting| ClientError::Unsettled { waiting })?;
+        let room = self.commits.progress.wait_for_room(SETTLING).await;
+        room.map_err(|waiting| ClientError::Unsettled { waiting })?;
         match self.inner.recv().await {
             Ok(message) => {
                 let received = self.names.received(&message);

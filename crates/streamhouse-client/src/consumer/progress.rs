@@ -8,12 +8,16 @@ use crate::telemetry::LINKS;
 use opentelemetry::trace::SpanContext;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
 
 /// The records of one member of a group.
 #[derive(Debug)]
 pub(super) struct Progress {
     limit: usize,
     state: Mutex<State>,
+    /// Some record waits no longer.
+    left: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -93,7 +97,7 @@ impl State {
 impl Progress {
     /// At most `limit` records wait at once.
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, state: Mutex::default() }
+        Self { limit, state: Mutex::default(), left: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -107,6 +111,22 @@ impl Progress {
             0 => Err(waiting),
             room => Ok(room),
         }
+    }
+
+    /// Waits until another record may be received, at most for `patience`; `Err` as of
+    /// [`room`](Self::room).
+    pub(super) async fn wait_for_room(&self, patience: Duration) -> Result<usize, usize> {
+        let waits = async {
+            loop {
+                // Made before the look, so that nothing that leaves from here on is missed.
+                let left = self.left.notified();
+                match self.room() {
+                    Err(_none) => left.await,
+                    room => return room,
+                }
+            }
+        };
+        tokio::time::timeout(patience, waits).await.unwrap_or_else(|_| self.room())
     }
 
     /// A record was received.
@@ -149,6 +169,8 @@ impl Progress {
                 State::link(linked, partition, [*created]);
             }
         }
+        drop(state);
+        self.left.notify_waiters();
     }
 
     /// Whether there is nothing to commit.
@@ -220,6 +242,8 @@ impl Progress {
         if !batch.is_empty() {
             store(&batch);
         }
+        drop(state);
+        self.left.notify_waiters();
         batch
     }
 }

@@ -157,8 +157,32 @@ async fn records_that_wait_to_be_settled_are_bounded() {
     let error = member.recv().await.unwrap_err();
     assert_eq!(error, ClientError::Unsettled { waiting: 2 });
     assert!(error.is_retryable());
+    let poll = member.poll(1, Duration::from_millis(1));
+    assert_eq!(poll.await.unwrap_err(), ClientError::Unsettled { waiting: 2 });
     member.settle(&first);
     assert_eq!(offset(&member).await, 2);
+    member.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn who_settles_elsewhere_gets_a_turn_while_a_member_waits_for_room() {
+    let (_cluster, connection) = filled(1, 5).await;
+    let connection = connection.recorded_by(&Telemetry::off());
+    let member = member(&connection, GroupOptions { unsettled: 2, ..manual() });
+    let (mut offsets, mut refused) = (Vec::new(), 0);
+    while offsets.len() < 5 {
+        match tokio::time::timeout(PATIENCE, member.recv()).await.unwrap() {
+            Ok(record) => {
+                offsets.push(record.offset);
+                let member = member.clone();
+                tokio::spawn(async move { member.settle(&record) });
+            }
+            Err(ClientError::Unsettled { .. }) => refused += 1,
+            Err(error) if error.is_retryable() => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!((offsets, refused), (vec![0, 1, 2, 3, 4], 0));
     member.close().await.unwrap();
 }
 
