@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // In production each service is a process of its own, with its own service name.
     let mut config = Config::new("order-pipeline", env!("CARGO_PKG_VERSION"));
     let endpoint = std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT");
-    config.otlp.endpoint = Some(endpoint.unwrap_or_else(|_| "http://127.0.0.1:4317".into()));
+    config.otlp.endpoint = Some(endpoint.unwrap_or_else(|_| "http://127.0.0.1:4318".into()));
     let telemetry = Observability::start(config)?;
 
     let brokers = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:9092".into());

@@ -207,7 +207,9 @@ fn committed(
                 stored += 1;
             }
         }
-        facts.committed_ms = Some(committed_ms);
+        if stored > 0 {
+            facts.committed_ms = Some(committed_ms);
+        }
     });
     seat.recount(groups.hall(), more, less);
     seat.cells.commits.add(stored);

@@ -90,6 +90,22 @@ async fn offsets_are_committed_by_the_generation_that_is_and_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_refused_whole_is_no_commit_and_leaves_the_age_of_the_last_one() {
+    let server = server().await;
+    let mut member = Member::alone(&server, "orders").await;
+    let committed_ms = || server.groups.get("orders").unwrap().read(|facts| facts.committed_ms);
+    let mut long = commit("orders", &member.id, member.generation, &[(0, 9)]);
+    long.topics[0].partitions[0].committed_metadata = Some(text(&"x".repeat(4097)));
+    let negative = commit("orders", &member.id, member.generation, &[(0, -7)]);
+    for refused in [long, negative] {
+        assert_ne!(codes(&member.wire.ask(&refused, 8).await), [0]);
+        assert_eq!(committed_ms(), None);
+    }
+    assert_eq!(member.commit(5).await, 0);
+    assert!(committed_ms().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commits_of_a_connection_are_stored_in_the_order_sent() {
     let server = server().await;
     let mut member = Member::alone(&server, "orders").await;

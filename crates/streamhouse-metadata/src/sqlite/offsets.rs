@@ -131,9 +131,13 @@ async fn write(
         session.run(query(upsert).bind(json(&rows)?).bind(now)).await?;
     }
     if !active.is_empty() {
-        let update = "UPDATE consumer_groups SET active_ms = ?2, committed_ms = ?2
+        // Whose every partition is unknown has not committed.
+        let committed: BTreeSet<i64> = rows.keys().map(|(group, _)| *group).collect();
+        let update = "UPDATE consumer_groups SET active_ms = ?2,
+                committed_ms = iif(id IN (SELECT value FROM json_each(?3)), ?2, committed_ms)
             WHERE id IN (SELECT value FROM json_each(?1))";
-        session.run(query(update).bind(json(active)?).bind(now)).await?;
+        let update = query(update).bind(json(active)?).bind(now).bind(json(&committed)?);
+        session.run(update).await?;
     }
     Ok(())
 }

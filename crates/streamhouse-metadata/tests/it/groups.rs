@@ -18,6 +18,7 @@ conformance! {
     a_commit_from_outside_is_accepted_while_a_group_has_no_members,
     commits_of_one_call_are_judged_each_and_applied_in_order,
     partitions_that_do_not_exist_are_left_out_and_named,
+    a_commit_of_unknown_partitions_alone_is_none,
     offsets_of_a_deleted_topic_never_come_back,
     a_group_is_deleted_by_its_owner_and_returns_empty,
     a_group_that_is_created_again_admits_no_former_owner_or_member,
@@ -230,6 +231,16 @@ async fn partitions_that_do_not_exist_are_left_out_and_named(store: Store) {
     };
     assert_eq!(named, vec![unknown]);
     assert_eq!(offsets(&store, "g").await, vec![(a, 2)]);
+}
+
+async fn a_commit_of_unknown_partitions_alone_is_none(store: Store) {
+    let a = partitions(&store, 1).await[0];
+    let unknown = TopicPartition { partition: 4, ..a };
+    let (group, other) = (take(&store, "g").await, take(&store, "other").await);
+    let both = [commit(&group, None, &[(unknown, 1)]), commit(&other, None, &[(a, 1)])];
+    store.commit_offsets(&both).await.unwrap();
+    assert_eq!(take(&store, "g").await.committed_ms, None);
+    assert!(take(&store, "other").await.committed_ms.is_some());
 }
 
 async fn offsets_of_a_deleted_topic_never_come_back(store: Store) {
