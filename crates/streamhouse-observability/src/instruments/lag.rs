@@ -20,7 +20,8 @@ crate::instruments! {
         /// Share of the topic's retention that is left before records are removed that the group
         /// has not consumed; 1 without retention or lag.
         retention_margin: FloatGauge<(Group, Topic, Partition)> = "1", series = GROUP_PARTITIONS;
-        /// Records that were removed before the group had consumed them.
+        /// Records that were removed before the group had consumed them. A series ends an hour
+        /// after the last loss, when the group or topic is gone.
         records_lost: Counter<(Group, Topic)> = "{record}", series = GROUP_PARTITIONS;
         /// Groups that have partitions without a committed offset in topics that their members
         /// subscribe to, or did when there last were some.

@@ -136,7 +136,10 @@ impl Consume {
         while left > 0 {
             let most = usize::try_from(left.min(500)).unwrap_or(500);
             let received = match member.poll(most, Duration::from_millis(100)).await {
-                Err(error) if error.is_retryable() => continue,
+                Err(error) if error.is_retryable() => {
+                    output.warn_of(&error);
+                    continue;
+                }
                 received => received?,
             };
             for received in &received {
@@ -163,7 +166,11 @@ impl Consume {
             let received = match self.next(consumer, patience, output).await {
                 Ok(received) => received,
                 Err(error) if error.is_retryable() => {
-                    if self.follow || Instant::now() < patient_until {
+                    if self.follow {
+                        output.warn_of(&error);
+                        continue;
+                    }
+                    if Instant::now() < patient_until {
                         continue;
                     }
                     return Err(error.into());

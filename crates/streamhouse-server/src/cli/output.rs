@@ -5,6 +5,7 @@ use crate::config::ConfigError;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 use std::io::{BufWriter, ErrorKind, Stdout, Write};
+use std::time::{Duration, Instant};
 use streamhouse_client::ClientError;
 
 /// Why a command did not do what it was asked for.
@@ -70,11 +71,15 @@ pub(super) struct Output {
     json: bool,
     out: BufWriter<Stdout>,
     has_warned: bool,
+    last_error: Option<Instant>,
 }
+
+/// How often it is told at most that something is tried again.
+const SELDOM: Duration = Duration::from_secs(10);
 
 impl Output {
     pub(super) fn new(json: bool) -> Self {
-        Self { json, out: BufWriter::new(std::io::stdout()), has_warned: false }
+        Self { json, out: BufWriter::new(std::io::stdout()), has_warned: false, last_error: None }
     }
 
     /// Whether JSON was asked for.
@@ -101,7 +106,15 @@ impl Output {
     /// wrong with all of them.
     pub(super) fn warn_once(&mut self, text: impl FnOnce() -> String) {
         if !std::mem::replace(&mut self.has_warned, true) {
-            let _ = writeln!(std::io::stderr(), "warning: {}", text());
+            warn(&text());
+        }
+    }
+
+    /// Warns of `error`, after which the same is tried again: at most every ten seconds.
+    pub(super) fn warn_of(&mut self, error: &ClientError) {
+        if self.last_error.is_none_or(|at| at.elapsed() >= SELDOM) {
+            self.last_error = Some(Instant::now());
+            warn(&format!("{error}; trying again"));
         }
     }
 
@@ -109,6 +122,10 @@ impl Output {
     pub(super) fn flush(&mut self) -> Result<(), Failure> {
         check(self.out.flush())
     }
+}
+
+fn warn(text: &str) {
+    let _ = writeln!(std::io::stderr(), "warning: {text}");
 }
 
 fn check(written: std::io::Result<()>) -> Result<(), Failure> {

@@ -1,4 +1,5 @@
-use crate::harness::{finish, run, streamhouse};
+use crate::harness::{PATIENCE, finish, run, streamhouse};
+use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
 const COMMANDS: &[&[&str]] = &[
@@ -102,6 +103,28 @@ fn a_client_without_a_server_fails_with_one_and_says_where_it_looked() {
         let wanted = format!("error: cannot reach {brokers}");
         assert!(finished.stderr.starts_with(&wanted), "{arguments:?}: {}", finished.stderr);
         assert_eq!(finished.stderr.lines().count(), 1, "{arguments:?}: {}", finished.stderr);
+    }
+}
+
+#[test]
+fn who_waits_for_a_server_for_ever_says_so() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let brokers = format!("127.0.0.1:{port}");
+    for waiting in ["--group=g", "--follow"] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = streamhouse(folder.path(), &["consume", "orders", waiting]);
+        command.args(["--brokers", &brokers, "--timeout", "1s"]);
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (sender, said) = std::sync::mpsc::channel();
+        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|l| sender.send(l)));
+        let first = said.recv_timeout(PATIENCE);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let first = first.unwrap_or_default();
+        let is_told = first.starts_with(&format!("warning: cannot reach {brokers}"))
+            || first.starts_with(&format!("error: cannot reach {brokers}"));
+        assert!(is_told, "{waiting}: {first:?}");
     }
 }
 
