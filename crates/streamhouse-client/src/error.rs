@@ -173,7 +173,8 @@ const MEMBERS: &str = "end them first; one that was killed leaves after its sess
 /// The rule for names; an answer's own text does not get through librdkafka's binding.
 const NAMES: &str = "a topic's name has 1 to 249 letters, digits, '.', '_' or '-'";
 /// The usual rule for session timeouts. Another broker than StreamHouse may have other limits.
-const SESSION: &str = "the session timeout is outside the broker's limits, which StreamHouse sets to 1s and 30m";
+const SESSION: &str =
+    "the session timeout is outside the broker's limits, which StreamHouse sets to 1s and 30m";
 /// The rule for numbers of partitions. Another broker than StreamHouse may have another limit.
 const PARTITIONS: &str =
     "a topic has 1 to 10000 partitions, and adding some means more than it has now";

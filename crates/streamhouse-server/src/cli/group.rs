@@ -186,7 +186,9 @@ fn warning(page: &Value) -> Option<String> {
     };
     let told = format!("The lags are those of {} ago", seconds(&page["age_seconds"]));
     if page["complete"] == Value::Bool(false) {
-        return Some(format!("{told}: the metadata store could not be asked. They are at least these."));
+        return Some(format!(
+            "{told}: the metadata store could not be asked. They are at least these."
+        ));
     }
     (age > OLD).then(|| format!("{told}: more may be to consume by now."))
 }
