@@ -16,7 +16,8 @@ pub struct ClientTelemetryConfig {
     pub software: Vec<Pattern>,
     /// The largest push in bytes, before and after decompression. Default 1 MiB.
     pub max_push_bytes: usize,
-    /// Series (data points) in one push. Default 2,000.
+    /// Series (data points) in one push, and those of one client instance for as long as it is
+    /// known: data points of further ones are left out. Default 2,000.
     pub max_series: usize,
     /// Client instances known at a time; further ones have no subscription. An instance is
     /// forgotten after three intervals of silence. Default 4,096.

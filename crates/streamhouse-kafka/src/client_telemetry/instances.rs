@@ -1,6 +1,7 @@
 //! The client instances that are known, and what each may do now.
 
 use super::config::ClientTelemetryConfig;
+use super::series::Series;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 use streamhouse_observability::declare::GaugeCell;
@@ -10,6 +11,9 @@ use uuid::Uuid;
 
 /// For how many intervals an instance may be silent.
 const SILENCE: u32 = 3;
+/// Series of all instances together, eight bytes each: 64 MiB. More than the limits of instances and
+/// of their series make unless they are raised.
+const MOST_SERIES: usize = 8 << 20;
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
 
 /// The client instances that have a subscription.
@@ -23,6 +27,10 @@ pub(super) struct Instances {
     silence: Duration,
     most: usize,
     most_new: usize,
+    most_series: usize,
+    pub(super) most_series_of_all: usize,
+    /// Series of all instances.
+    series: usize,
     count: GaugeCell,
 }
 
@@ -31,6 +39,8 @@ struct Instance {
     seen: Instant,
     pushed: Option<Instant>,
     terminated: bool,
+    /// What it has pushed so far.
+    series: Series,
 }
 
 impl Instances {
@@ -43,6 +53,9 @@ impl Instances {
             silence: config.interval.saturating_mul(SILENCE),
             most: config.max_instances,
             most_new: config.new_instances_per_hour,
+            most_series: config.max_series,
+            most_series_of_all: MOST_SERIES,
+            series: 0,
             count,
         }
     }
@@ -75,10 +88,26 @@ impl Instances {
         Ok(())
     }
 
+    /// Which of `series`, hashes of what `id` has pushed, may be passed on: those that it has had
+    /// before, and new ones as long as there is room, for it and for all.
+    ///
+    /// # Errors
+    /// The instance has been forgotten meanwhile.
+    pub fn admit(&mut self, id: Uuid, series: &[u64]) -> Result<Vec<bool>, PushRefusal> {
+        let instance = self.known.get_mut(&id).ok_or(PushRefusal::UnknownSubscription)?;
+        let before = instance.series.len();
+        let room = self.most_series.saturating_sub(before);
+        let room = room.min(self.most_series_of_all.saturating_sub(self.series));
+        let kept = instance.series.admit(series, room);
+        self.series += instance.series.len() - before;
+        Ok(kept)
+    }
+
     /// Forgets those that have been silent for too long.
     pub fn sweep(&mut self, now: Instant) {
         let silence = self.silence;
         self.known.retain(|_, instance| now.duration_since(instance.seen) <= silence);
+        self.series = self.known.values().map(|instance| instance.series.len()).sum();
         self.count();
     }
 
@@ -91,7 +120,8 @@ impl Instances {
                 return Err(PushRefusal::TooManyInstances);
             }
             self.met.push_back(now);
-            self.known.insert(id, Instance { seen: now, pushed: None, terminated: false });
+            let (pushed, terminated, series) = (None, false, Series::default());
+            self.known.insert(id, Instance { seen: now, pushed, terminated, series });
             self.count();
         }
         let instance = self.known.get_mut(&id).ok_or(PushRefusal::TooManyInstances)?;

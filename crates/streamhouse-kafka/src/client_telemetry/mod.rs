@@ -4,10 +4,13 @@
 //! push is checked here, cheapest first, and given to the relay; its ledger accounts for all.
 //!
 //! Invariant: what a client can make this hold is bounded: instances by a limit, a push by its
-//! size before and after decompression, series by a limit, pushes being read by [`READERS`].
+//! size before and after decompression, series by limits for a push, for the life of an instance
+//! and for all instances, pushes being read by [`READERS`].
 
 mod config;
 mod instances;
+mod reader;
+mod series;
 mod software;
 mod subscription;
 
@@ -15,17 +18,16 @@ pub use config::{ClientTelemetryConfig, Pattern};
 pub(crate) use software::Software;
 pub(crate) use subscription::Subscription;
 
-use crate::records::open;
 use bytes::Bytes;
 use instances::Instances;
 use kafka_protocol::error::ResponseError as Code;
 use kafka_protocol::messages::PushTelemetryRequest;
-use std::io::Read as _;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use reader::Reader;
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 use streamhouse_observability::instruments::ClientTelemetryMetrics;
 use streamhouse_observability::labels::PushRefusal;
-use streamhouse_observability::relay::{Client, Full, Message, MessageError, PushLedger, Relay};
+use streamhouse_observability::relay::{Full, Message, PushLedger, Relay};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -53,13 +55,13 @@ pub(crate) struct Caller {
 /// The metrics of clients, from their subscription to the relay.
 #[derive(Debug)]
 pub(crate) struct ClientTelemetry {
-    config: ClientTelemetryConfig,
+    config: Arc<ClientTelemetryConfig>,
     /// Where pushes go; without it client telemetry is off.
     relay: Option<Relay>,
     ledger: PushLedger,
     wanted: Subscription,
     none: Subscription,
-    instances: Mutex<Instances>,
+    reader: Arc<Reader>,
     readers: Arc<Semaphore>,
 }
 
@@ -82,11 +84,14 @@ pub(crate) struct Refused {
 impl ClientTelemetry {
     /// Client telemetry as `config` says; off until there is a [relay](Self::through).
     pub fn new(config: ClientTelemetryConfig, metrics: &ClientTelemetryMetrics) -> Self {
+        let config = Arc::new(config);
+        let ledger = PushLedger::new(metrics);
+        let instances = Instances::new(&config, metrics.instances.bind(&()));
         Self {
             wanted: Subscription::new(&config, &config.metrics),
             none: Subscription::new(&config, &[]),
-            instances: Mutex::new(Instances::new(&config, metrics.instances.bind(&()))),
-            ledger: PushLedger::new(metrics),
+            reader: Arc::new(Reader::new(config.clone(), instances, ledger.clone())),
+            ledger,
             readers: Arc::new(Semaphore::new(READERS)),
             relay: None,
             config,
@@ -172,7 +177,7 @@ impl ClientTelemetry {
         Ok((relay, message))
     }
 
-    /// Decompresses and decodes on a thread that may take its time.
+    /// Reads a push on a thread that may take its time.
     async fn read(
         &self,
         caller: Caller,
@@ -181,24 +186,10 @@ impl ClientTelemetry {
         metrics: Bytes,
     ) -> Result<Message, PushRefusal> {
         let permit = self.readers.clone().acquire_owned().await;
-        let (limit, series) = (self.config.max_push_bytes, self.config.max_series);
+        let reader = self.reader.clone();
         let reading = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            let plain = decompressed(codec, &metrics, limit)?;
-            let client = Client {
-                id: caller.id.as_deref().unwrap_or_default(),
-                instance,
-                software: &caller.software.name,
-                version: &caller.software.version,
-                principal: ANONYMOUS,
-            };
-            Message::read(&plain, &client, series).map_err(|error| {
-                tracing::debug!(%error, "metrics of a client were refused");
-                match error {
-                    MessageError::TooManySeries { .. } => PushRefusal::TooManySeries,
-                    _ => PushRefusal::Invalid,
-                }
-            })
+            reader.read(&caller, instance, codec, &metrics)
         });
         reading.await.unwrap_or(Err(PushRefusal::Invalid))
     }
@@ -206,15 +197,19 @@ impl ClientTelemetry {
     /// What a client is told of a refusal.
     fn refused(&self, refusal: PushRefusal) -> Refused {
         let code = match refusal {
-            // It asks again, and is then told that nothing is wanted.
-            PushRefusal::Disabled | PushRefusal::UnknownSubscription => Code::UnknownSubscriptionId,
+            // It asks again, and is then told what is wanted.
+            PushRefusal::Disabled
+            | PushRefusal::UnknownSubscription
+            | PushRefusal::NotSubscribed => Code::UnknownSubscriptionId,
             PushRefusal::Terminated => Code::InvalidRequest,
             PushRefusal::TooEarly | PushRefusal::TooManyInstances | PushRefusal::Full => {
                 Code::ThrottlingQuotaExceeded
             }
             PushRefusal::UnsupportedCompression => Code::UnsupportedCompressionType,
             PushRefusal::TooLarge => Code::TelemetryTooLarge,
-            PushRefusal::Invalid | PushRefusal::TooManySeries => Code::InvalidRecord,
+            PushRefusal::Invalid | PushRefusal::NotCumulative | PushRefusal::TooManySeries => {
+                Code::InvalidRecord
+            }
         };
         let throttled = code == Code::ThrottlingQuotaExceeded;
         let pause =
@@ -223,20 +218,8 @@ impl ClientTelemetry {
     }
 
     fn instances(&self) -> MutexGuard<'_, Instances> {
-        self.instances.lock().unwrap_or_else(PoisonError::into_inner)
+        self.reader.instances()
     }
-}
-
-/// The plain bytes of `metrics`, at most `limit`.
-fn decompressed(codec: u8, metrics: &[u8], limit: usize) -> Result<Vec<u8>, PushRefusal> {
-    let plain = open(codec, metrics).map_err(|_| PushRefusal::Invalid)?;
-    let mut whole = Vec::with_capacity(metrics.len().saturating_mul(4).min(limit));
-    // One byte more than allowed tells that there is more.
-    let read = plain.take(limit as u64 + 1).read_to_end(&mut whole);
-    if whole.len() > limit {
-        return Err(PushRefusal::TooLarge);
-    }
-    read.map(|_| whole).map_err(|_| PushRefusal::Invalid)
 }
 
 #[cfg(test)]

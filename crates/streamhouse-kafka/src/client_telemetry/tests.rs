@@ -1,4 +1,6 @@
 use super::instances::HOUR;
+use super::reader::decompressed;
+use super::series::Series;
 use super::*;
 use proptest::prelude::*;
 use std::collections::{HashMap, HashSet};
@@ -101,6 +103,46 @@ fn instances(config: &ClientTelemetryConfig) -> Instances {
     Instances::new(config, ClientTelemetryMetrics::declare(&declare).instances.bind(&()))
 }
 
+fn kept(instances: &mut Instances, id: u128, series: std::ops::Range<u64>) -> usize {
+    let series: Vec<u64> = series.collect();
+    let kept = instances.admit(Uuid::from_u128(id), &series).unwrap();
+    kept.into_iter().filter(|kept| *kept).count()
+}
+
+#[test]
+fn an_instance_makes_no_more_series_in_its_life_than_in_a_push_and_keeps_those_it_has() {
+    let mut instances = instances(&ClientTelemetryConfig::default());
+    let now = Instant::now();
+    instances.meet(Uuid::from_u128(1), now).unwrap();
+    instances.meet(Uuid::from_u128(2), now).unwrap();
+    let all: usize =
+        (0..4).map(|push| kept(&mut instances, 1, push * 1_900..(push + 1) * 1_900)).sum();
+    assert_eq!(all, 2_000);
+    assert_eq!(kept(&mut instances, 1, 0..2_000), 2_000, "what it has had may come again");
+    assert_eq!(kept(&mut instances, 1, 1_990..2_020), 10);
+    assert_eq!(kept(&mut instances, 2, 5_000..7_000), 2_000, "of another instance");
+    let stranger = instances.admit(Uuid::from_u128(3), &[1]);
+    assert_eq!(
+        stranger,
+        Err(PushRefusal::UnknownSubscription),
+        "forgotten meanwhile: it asks again"
+    );
+}
+
+#[test]
+fn the_series_of_all_instances_are_bounded_and_those_forgotten_make_room() {
+    let mut instances = instances(&ClientTelemetryConfig::default());
+    instances.most_series_of_all = 3_000;
+    let start = Instant::now();
+    instances.meet(Uuid::from_u128(1), start).unwrap();
+    assert_eq!(kept(&mut instances, 1, 0..2_000), 2_000);
+    let later = start + Duration::from_secs(120);
+    instances.meet(Uuid::from_u128(2), later).unwrap();
+    assert_eq!(kept(&mut instances, 2, 0..2_000), 1_000);
+    instances.sweep(start + Duration::from_secs(190));
+    assert_eq!(kept(&mut instances, 2, 0..2_000), 2_000);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Meet(u8),
@@ -119,6 +161,23 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
+    #[test]
+    fn a_series_is_kept_if_it_is_known_or_there_is_room(
+        pushes in prop::collection::vec((prop::collection::vec(0..40u64, 0..30), 0..15usize), 0..8),
+    ) {
+        let mut series = Series::default();
+        let mut model: HashSet<u64> = HashSet::new();
+        for (push, room) in pushes {
+            let most = model.len() + room;
+            let expected: Vec<bool> = push
+                .iter()
+                .map(|one| model.contains(one) || (model.len() < most && model.insert(*one)))
+                .collect();
+            prop_assert_eq!(series.admit(&push, room), expected);
+            prop_assert_eq!(series.len(), model.len());
+        }
+    }
+
     #[test]
     fn no_instance_is_forgotten_within_its_life_and_no_limit_is_ever_passed(
         steps in prop::collection::vec(step(), 0..150),

@@ -12,7 +12,7 @@ use kafka_protocol::protocol::StrBytes;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::{
-    Gauge, Metric, MetricsData, NumberDataPoint, ResourceMetrics, ScopeMetrics,
+    Gauge, Metric, MetricsData, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum,
 };
 use prost::Message as _;
 use rdkafka::config::ClientConfig;
@@ -81,7 +81,28 @@ fn metrics(series: usize) -> Bytes {
     let data_points = vec![NumberDataPoint { time_unix_nano: 1, ..Default::default() }; series];
     let name = "org.apache.kafka.producer.connection.creation.total".into();
     let data = Some(Data::Gauge(Gauge { data_points }));
-    let metrics = vec![Metric { name, data, ..Metric::default() }];
+    encoded(vec![Metric { name, data, ..Metric::default() }])
+}
+
+/// A gauge of each name.
+fn named(names: impl IntoIterator<Item = String>) -> Bytes {
+    let gauge = |name| {
+        let data_points = vec![NumberDataPoint { time_unix_nano: 1, ..Default::default() }];
+        let data = Some(Data::Gauge(Gauge { data_points }));
+        Metric { name, data, ..Metric::default() }
+    };
+    encoded(names.into_iter().map(gauge).collect())
+}
+
+/// A sum of what was added since the last push.
+fn delta() -> Bytes {
+    let data_points = vec![NumberDataPoint { time_unix_nano: 1, ..Default::default() }];
+    let sum = Sum { data_points, aggregation_temporality: 1, is_monotonic: true };
+    let data = Some(Data::Sum(sum));
+    encoded(vec![Metric { name: "a.total".into(), data, ..Metric::default() }])
+}
+
+fn encoded(metrics: Vec<Metric>) -> Bytes {
     let scope_metrics = vec![ScopeMetrics { metrics, ..ScopeMetrics::default() }];
     let resource_metrics = vec![ResourceMetrics { scope_metrics, ..ResourceMetrics::default() }];
     MetricsData { resource_metrics }.encode_to_vec().into()
@@ -162,16 +183,16 @@ async fn a_client_is_told_what_to_push_and_its_push_arrives_with_its_name() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_refusal_has_its_error_and_its_place_in_the_ledger() {
     let config = ClientTelemetryConfig {
-        max_push_bytes: 10_000,
         max_series: 50,
-        max_instances: 9,
+        max_push_bytes: 100_000,
+        max_instances: 11,
         ..hourly()
     };
     let limits = RelayLimits { bytes: 100, ..RelayLimits::default() };
     let relaying = Relaying::bounded(config, limits).await;
     let mut wire = relaying.server.wire().await;
     type Change = fn(&mut PushTelemetryRequest);
-    let cases: [(Change, Code, &str); 8] = [
+    let cases: [(Change, Code, &str); 10] = [
         (|it| it.subscription_id += 1, Code::UnknownSubscriptionId, "unknown_subscription"),
         (
             |it| it.client_instance_id = Uuid::nil(),
@@ -179,9 +200,11 @@ async fn every_refusal_has_its_error_and_its_place_in_the_ledger() {
             "unknown_subscription",
         ),
         (|it| it.compression_type = 5, Code::UnsupportedCompressionType, "unsupported_compression"),
-        (|it| it.metrics = vec![0; 10_001].into(), Code::TelemetryTooLarge, "too_large"),
+        (|it| it.metrics = vec![0; 100_001].into(), Code::TelemetryTooLarge, "too_large"),
         (|it| it.metrics = vec![0xff; 100].into(), Code::InvalidRecord, "invalid"),
         (|it| it.compression_type = 4, Code::InvalidRecord, "invalid"),
+        (|it| it.metrics = named(["x".repeat(90_000)]), Code::InvalidRecord, "invalid"),
+        (|it| it.metrics = delta(), Code::InvalidRecord, "not_cumulative"),
         (|it| it.metrics = metrics(51), Code::InvalidRecord, "too_many_series"),
         (|_| {}, Code::ThrottlingQuotaExceeded, "full"),
     ];
@@ -220,7 +243,59 @@ async fn every_refusal_has_its_error_and_its_place_in_the_ledger() {
     assert_eq!(answer.error_code, Code::ThrottlingQuotaExceeded.code());
     assert_eq!(relaying.count("refused", &[("reason", "too_many_instances")]), 1);
     let (relayed, failed, refused) = relaying.balanced().await;
-    assert_eq!((relayed, failed, refused), (0, 0, 13));
+    assert_eq!((relayed, failed, refused), (0, 0, 15));
+}
+
+fn received_names(relaying: &Relaying) -> Vec<String> {
+    let received = relaying.receiver.received();
+    received.metric_list().map(|metric| metric.name.clone()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn series_beyond_those_that_an_instance_may_have_in_its_life_are_left_out_and_counted() {
+    let relaying = Relaying::start(ClientTelemetryConfig { max_series: 50, ..hourly() }).await;
+    let mut wire = relaying.server.wire().await;
+    let names = |range: std::ops::Range<u32>| named(range.map(|n| format!("m{n:02}")));
+    let told = subscribe(&mut wire, Uuid::nil()).await;
+    assert_eq!(wire.ask(&push(&told, names(0..30)), 0).await.error_code, 0);
+    // A last push may follow at once: 10 series that it has, 20 more, and 10 too many.
+    let last = push(&told, names(20..60)).with_terminating(true);
+    assert_eq!(wire.ask(&last, 0).await.error_code, 0);
+    assert_eq!(relaying.balanced().await, (2, 0, 0));
+    let expected = (0..30).chain(20..50).map(|n| format!("m{n:02}"));
+    assert_eq!(received_names(&relaying), expected.collect::<Vec<_>>());
+    let beyond = [("reason", "too_many_series")];
+    assert_eq!(relaying.count("left_out", &beyond), 10);
+
+    // Another instance has its own; a push of which nothing is left is refused.
+    let told = subscribe(&mut wire, Uuid::nil()).await;
+    assert_eq!(wire.ask(&push(&told, names(0..50)), 0).await.error_code, 0);
+    let last = push(&told, names(50..99)).with_terminating(true);
+    assert_eq!(wire.ask(&last, 0).await.error_code, Code::InvalidRecord.code());
+    assert_eq!(relaying.balanced().await, (3, 0, 1));
+    assert_eq!(relaying.count("refused", &beyond), 1);
+    assert_eq!(relaying.count("left_out", &[]), 10, "a refused push is counted as such");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metrics_that_were_not_asked_for_are_left_out_and_counted() {
+    let metrics = vec!["org.apache.kafka.producer.".into(), "shop.".into()];
+    let relaying = Relaying::start(ClientTelemetryConfig { metrics, ..hourly() }).await;
+    let mut wire = relaying.server.wire().await;
+    let names = |all: &[&str]| named(all.iter().map(|name| (*name).to_owned()));
+    let told = subscribe(&mut wire, Uuid::nil()).await;
+    let some = ["org.apache.kafka.consumer.a", "shop.a", "org.apache.kafka.producer.b", "shopping"];
+    assert_eq!(wire.ask(&push(&told, names(&some)), 0).await.error_code, 0);
+    assert_eq!(relaying.balanced().await, (1, 0, 0));
+    assert_eq!(received_names(&relaying), ["shop.a", "org.apache.kafka.producer.b"]);
+    assert_eq!(relaying.count("left_out", &[("reason", "not_subscribed")]), 2);
+
+    let none = push(&told, names(&["org.apache.kafka.consumer.a"])).with_terminating(true);
+    let answer = wire.ask(&none, 0).await;
+    assert_eq!(answer.error_code, Code::UnknownSubscriptionId.code(), "it asks again");
+    assert_eq!(relaying.count("refused", &[("reason", "not_subscribed")]), 1);
+    assert_eq!(relaying.count("left_out", &[]), 2);
+    assert_eq!(relaying.balanced().await, (1, 0, 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,5 @@
 use crate::declare::{Counter, Gauge};
-use crate::labels::PushRefusal;
+use crate::labels::{LeftOut, PushRefusal};
 
 crate::instruments! {
     /// Metrics that Kafka clients push: `pushes = relayed + failed + refused + pending`.
@@ -12,6 +12,8 @@ crate::instruments! {
         failed: Counter<()> = "{push}";
         /// Pushes that were refused, by reason.
         refused: Counter<PushRefusal> = "{push}";
+        /// Data points left out of pushes that were taken otherwise, by reason.
+        left_out: Counter<LeftOut> = "{point}";
         /// Pushes on their way to the receiver.
         pending: Gauge<()> = "{push}";
         /// Client instances that have a subscription.

@@ -19,9 +19,13 @@ pub enum PushRefusal {
     UnsupportedCompression,
     /// Larger than allowed, compressed or not.
     TooLarge,
-    /// Not metrics of the OpenTelemetry protocol.
+    /// Not metrics of the OpenTelemetry protocol, or of names and attributes that are too long.
     Invalid,
-    /// More series than one client may have.
+    /// A sum or a histogram that is not cumulative, although that was asked for.
+    NotCumulative,
+    /// None of its metrics were asked for.
+    NotSubscribed,
+    /// More series than one client may have: in a push, or all of its series new and no room left.
     TooManySeries,
     /// The queue to the receiver was full.
     Full,
@@ -38,6 +42,8 @@ impl ClosedLabel for PushRefusal {
         Self::UnsupportedCompression,
         Self::TooLarge,
         Self::Invalid,
+        Self::NotCumulative,
+        Self::NotSubscribed,
         Self::TooManySeries,
         Self::Full,
     ];
@@ -52,8 +58,35 @@ impl ClosedLabel for PushRefusal {
             Self::UnsupportedCompression => "unsupported_compression",
             Self::TooLarge => "too_large",
             Self::Invalid => "invalid",
+            Self::NotCumulative => "not_cumulative",
+            Self::NotSubscribed => "not_subscribed",
             Self::TooManySeries => "too_many_series",
             Self::Full => "full",
+        }
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// Why data points of a push were left out, while the rest of it was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LeftOut {
+    /// The metric was not asked for.
+    NotSubscribed,
+    /// The series is new, and its client instance has as many as it may have in its life.
+    TooManySeries,
+}
+
+impl ClosedLabel for LeftOut {
+    const KEY: &'static str = "reason";
+    const ALL: &'static [Self] = &[Self::NotSubscribed, Self::TooManySeries];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::NotSubscribed => "not_subscribed",
+            Self::TooManySeries => "too_many_series",
         }
     }
 

@@ -11,7 +11,7 @@ mod outcome;
 mod telemetry;
 
 pub use cleanup::{Garbage, RetentionReason};
-pub use client_telemetry::PushRefusal;
+pub use client_telemetry::{LeftOut, PushRefusal};
 pub use component::Component;
 pub use errors::{ConsumeError, MetadataError, ProduceError, StoreError};
 pub use free::{ALL, Group, OTHER, Partition, Topic, UNKNOWN};

@@ -5,7 +5,7 @@
 
 use crate::declare::{CounterCell, GaugeCell, PerValue};
 use crate::instruments::ClientTelemetryMetrics;
-use crate::labels::PushRefusal;
+use crate::labels::{LeftOut, PushRefusal};
 use std::sync::Arc;
 
 /// Where the pushes of clients went.
@@ -19,6 +19,7 @@ struct Cells {
     relayed: CounterCell,
     failed: CounterCell,
     refused: PerValue<PushRefusal, CounterCell>,
+    left_out: PerValue<LeftOut, CounterCell>,
     pending: GaugeCell,
 }
 
@@ -31,6 +32,7 @@ impl PushLedger {
             relayed: metrics.relayed.bind(&()),
             failed: metrics.failed.bind(&()),
             refused: metrics.refused.bind_each(|reason| reason),
+            left_out: metrics.left_out.bind_each(|reason| reason),
             pending: metrics.pending.bind(&()),
         }))
     }
@@ -41,6 +43,11 @@ impl PushLedger {
         self.0.pending.add(1);
         self.0.bytes.add(bytes as u64);
         Push { cells: self.0.clone(), end: End::Failed }
+    }
+
+    /// Counts data points that were left out of a push. The push itself is accounted for as any.
+    pub fn left_out(&self, reason: LeftOut, points: u64) {
+        self.0.left_out.of(reason).add(points);
     }
 
     /// The totals so far.

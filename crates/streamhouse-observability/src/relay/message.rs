@@ -1,5 +1,7 @@
 //! One push as it is passed on: the client's metrics under a resource that says whose they are.
 
+use super::points;
+use super::terms::{self, Terms};
 use super::walk::{self, WalkError};
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -9,6 +11,7 @@ use opentelemetry_proto::tonic::metrics::v1::{Metric, ResourceMetrics, ScopeMetr
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message as _;
 use std::collections::BTreeMap;
+use std::hash::RandomState;
 use uuid::Uuid;
 
 /// Submessages and strings that a series may take, and those of a push without any.
@@ -58,6 +61,14 @@ pub struct Message {
     pub(super) points: u64,
 }
 
+/// Metrics that were read, of which some may still be left out.
+#[derive(Debug)]
+pub struct Draft {
+    resource_metrics: Vec<ResourceMetrics>,
+    points: usize,
+    left_out: usize,
+}
+
 /// Why what a client pushed is not passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -73,16 +84,45 @@ pub enum MessageError {
         /// How many are allowed.
         limit: usize,
     },
+    /// A sum or a histogram is not cumulative.
+    #[error("a sum or a histogram is not cumulative; delta temporality was not asked for")]
+    NotCumulative,
+    /// A text is too long.
+    #[error("{what} of {length} bytes, of which {limit} are allowed")]
+    TooLong {
+        /// What kind of text it is.
+        what: &'static str,
+        /// Its length in bytes.
+        length: usize,
+        /// How many bytes are allowed.
+        limit: usize,
+    },
+    /// A data point has too much of something.
+    #[error("a data point of {number} {what}, of which {limit} are allowed")]
+    TooMany {
+        /// What it has too much of.
+        what: &'static str,
+        /// How many it has.
+        number: usize,
+        /// How many are allowed.
+        limit: usize,
+    },
 }
 
-impl Message {
-    /// Reads `plain`, the OTLP metrics of `client` without compression, and puts them under a
-    /// resource that names the client. At most `series` data points are allowed.
+impl Draft {
+    /// Reads `plain`, the OTLP metrics of `client` without compression, and puts those that
+    /// `terms` ask for under a resource that names the client.
     ///
-    /// Memory is bounded by the length of `plain` and by `series`, whatever the bytes are.
+    /// Memory is bounded by the length of `plain` and by the series allowed, whatever the bytes
+    /// are.
     /// # Errors
     /// [`MessageError`]: repeating cannot help.
-    pub fn read(plain: &[u8], client: &Client<'_>, series: usize) -> Result<Self, MessageError> {
+    pub fn read(
+        plain: &[u8],
+        client: &Client<'_>,
+        terms: &Terms<'_>,
+    ) -> Result<Self, MessageError> {
+        let series = terms.series;
         let items = series.saturating_mul(ITEMS.0).saturating_add(ITEMS.1);
         let points = walk::points(plain, items).map_err(|error| match error {
             WalkError::Torn => MessageError::Invalid("a field is torn"),
@@ -95,10 +135,66 @@ impl Message {
         // A push has the shape of a request: resources under field 1.
         let request = ExportMetricsServiceRequest::decode(plain)
             .map_err(|_| MessageError::Invalid("a field has another type"))?;
-        let resource_metrics = attributed(request.resource_metrics, &client.attributes())?;
-        let body = ExportMetricsServiceRequest { resource_metrics }.encode_to_vec().into();
-        Ok(Self { body, points: points as u64 })
+        let mut pushed = request.resource_metrics;
+        let (points, left_out) = select(&mut pushed, terms)?;
+        if left_out > 0 {
+            pushed.retain(|it| it.scope_metrics.iter().any(|scope| !scope.metrics.is_empty()));
+        }
+        let resource_metrics = attributed(pushed, &client.attributes())?;
+        Ok(Self { resource_metrics, points, left_out })
     }
+
+    /// How many data points are in it.
+    pub fn points(&self) -> usize {
+        self.points
+    }
+
+    /// How many data points are not in it, because nobody asked for them.
+    pub fn left_out(&self) -> usize {
+        self.left_out
+    }
+
+    /// The series of every data point, in order: hashes with `key`, equal for the same series.
+    pub fn series(&self, key: &RandomState) -> Vec<u64> {
+        points::series(&self.resource_metrics, key)
+    }
+
+    /// Keeps the data points for which `kept`, in the order of their [series](Self::series), is
+    /// true; returns how many it has left out.
+    pub fn retain(&mut self, kept: &[bool]) -> usize {
+        let left_out = kept.iter().filter(|kept| !**kept).count();
+        if left_out > 0 {
+            let mut kept = kept.iter();
+            points::retain(&mut self.resource_metrics, || kept.next().is_some_and(|kept| *kept));
+            self.points = self.points.saturating_sub(left_out);
+        }
+        left_out
+    }
+
+    /// What is left of it, to be passed on.
+    pub fn finish(self) -> Message {
+        let request = ExportMetricsServiceRequest { resource_metrics: self.resource_metrics };
+        Message { body: request.encode_to_vec().into(), points: self.points as u64 }
+    }
+}
+
+/// Takes from `pushed` what `terms` do not ask for: how many data points there are then, and how
+/// many there were more.
+fn select(
+    pushed: &mut [ResourceMetrics],
+    terms: &Terms<'_>,
+) -> Result<(usize, usize), MessageError> {
+    let (mut points, mut left_out) = (0, 0);
+    for scope in pushed.iter_mut().flat_map(|resource| &mut resource.scope_metrics) {
+        let wanted = |metric: &Metric| {
+            let wanted = terms.wants(&metric.name);
+            *(if wanted { &mut points } else { &mut left_out }) += points::count(metric);
+            wanted
+        };
+        scope.metrics.retain(wanted);
+        scope.metrics.iter().try_for_each(terms::check)?;
+    }
+    Ok((points, left_out))
 }
 
 /// `pushed` under resources of the client's attributes and `ours`, each with one scope.

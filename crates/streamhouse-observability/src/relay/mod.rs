@@ -1,6 +1,7 @@
 //! Metrics that other programs made, passed on over OTLP: those that Kafka clients push.
 //!
-//! A push is [counted](PushLedger::receive), read into a [`Message`], and [offered](Relay::offer).
+//! A push is [counted](PushLedger::receive), read into a [`Draft`], and the [`Message`] that is left
+//! of it [offered](Relay::offer).
 //! From then on it ends in its ledger by itself: relayed, failed or refused.
 //!
 //! Invariant: offering never waits; what may wait is bounded in pushes and in bytes. Invariant:
@@ -8,10 +9,13 @@
 
 mod ledger;
 mod message;
+mod points;
+mod terms;
 mod walk;
 
 pub use ledger::{Push, PushLedger, PushReport};
-pub use message::{Client, Message, MessageError};
+pub use message::{Client, Draft, Message, MessageError};
+pub use terms::Terms;
 
 use crate::labels::PushRefusal;
 use crate::pipeline::{Sender, Warning};

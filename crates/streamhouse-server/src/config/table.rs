@@ -139,7 +139,8 @@ settings! {
         software: List = List::all();
         /// Largest push, before and after decompression.
         max_push: Bytes = Bytes::mib(1);
-        /// Series in one push; a push with more is refused.
+        /// Series in one push, which is refused if it has more, and series of one client instance
+        /// for as long as it is known; data points of further ones are left out.
         max_series: usize = 2_000;
         /// Client instances known at a time; further ones are not asked. An instance is forgotten
         /// after three intervals of silence.

@@ -1,8 +1,13 @@
 //! What is not passed on, and how little it costs.
 
-use super::{CLIENT, push, read, resource, sum, text};
+use super::{push, read, resource, sum, text};
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::{
+    ExponentialHistogram, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, Sum,
+};
 use proptest::prelude::*;
-use streamhouse_observability::relay::{Message, MessageError};
+use streamhouse_observability::relay::MessageError;
 
 fn invalid(plain: &[u8]) -> &'static str {
     match read(plain, 1_000) {
@@ -72,19 +77,85 @@ fn a_field_of_another_type_is_refused() {
     assert_eq!(invalid(&[0x0b]), "a field is torn", "groups have left the protocol");
 }
 
+fn gauge(attributes: Vec<KeyValue>) -> Metric {
+    let data_points = vec![NumberDataPoint { attributes, ..NumberDataPoint::default() }];
+    let data = Some(Data::Gauge(Gauge { data_points }));
+    Metric { name: "a".into(), data, ..Metric::default() }
+}
+
+fn pushed(metric: Metric) -> Result<(), MessageError> {
+    read(&push(vec![resource(Vec::new(), vec![metric])]), 10).map(|_| ())
+}
+
+#[test]
+fn names_units_and_attributes_of_any_length_are_refused_by_what_is_too_long() {
+    let long = |length| "x".repeat(length);
+    let renamed = |name: String| Metric { name, ..gauge(Vec::new()) };
+    let measured = |unit: String| Metric { unit, ..gauge(Vec::new()) };
+    type Of = Box<dyn Fn(usize) -> Metric>;
+    let cases: [(&str, usize, Of); 4] = [
+        ("the name of a metric", 255, Box::new(move |n| renamed(long(n)))),
+        ("a unit", 63, Box::new(move |n| measured(long(n)))),
+        ("the name of an attribute", 255, Box::new(move |n| gauge(vec![text(&long(n), "x")]))),
+        ("the value of an attribute", 1_024, Box::new(move |n| gauge(vec![text("x", &long(n))]))),
+    ];
+    for (what, limit, of) in cases {
+        assert_eq!(pushed(of(limit)), Ok(()), "{what}");
+        for length in [limit + 1, 90_000] {
+            let refused = pushed(of(length)).unwrap_err();
+            assert_eq!(refused, MessageError::TooLong { what, length, limit });
+        }
+    }
+}
+
+#[test]
+fn a_data_point_of_too_many_attributes_or_buckets_is_refused() {
+    let of = |number: usize| gauge((0..number).map(|n| text(&n.to_string(), "x")).collect());
+    assert_eq!(pushed(of(64)), Ok(()));
+    let refused = MessageError::TooMany { what: "attributes", number: 65, limit: 64 };
+    assert_eq!(pushed(of(65)), Err(refused));
+    let of = |buckets: usize| {
+        let explicit_bounds = (0..buckets).map(|n| n as f64).collect();
+        let data_points = vec![HistogramDataPoint { explicit_bounds, ..Default::default() }];
+        let data = Some(Data::Histogram(Histogram { data_points, aggregation_temporality: 2 }));
+        Metric { data, ..gauge(Vec::new()) }
+    };
+    assert_eq!(pushed(of(320)), Ok(()));
+    let refused = MessageError::TooMany { what: "buckets", number: 20_000, limit: 320 };
+    assert_eq!(pushed(of(20_000)), Err(refused));
+}
+
+#[test]
+fn what_is_not_cumulative_is_refused_whatever_its_kind() {
+    for (aggregation_temporality, taken) in [(0, false), (1, false), (2, true), (3, false)] {
+        for data in [
+            Data::Sum(Sum { aggregation_temporality, ..Sum::default() }),
+            Data::Histogram(Histogram { aggregation_temporality, ..Histogram::default() }),
+            Data::ExponentialHistogram(ExponentialHistogram {
+                aggregation_temporality,
+                ..ExponentialHistogram::default()
+            }),
+        ] {
+            let metric = Metric { name: "a".into(), data: Some(data), ..Metric::default() };
+            let expected = if taken { Ok(()) } else { Err(MessageError::NotCumulative) };
+            assert_eq!(pushed(metric), expected, "{aggregation_temporality}");
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn whatever_the_bytes_are_reading_ends_in_a_message_or_a_reason(
         bytes in prop::collection::vec(any::<u8>(), 0..300),
         flips in prop::collection::vec((any::<u16>(), any::<u8>()), 0..8),
     ) {
-        let _ = Message::read(&bytes, &CLIENT, 100);
+        let _ = read(&bytes, 100);
         let metrics = vec![sum("a", 3)];
         let mut plain = push(vec![resource(vec![text("group_id", "g")], metrics)]);
         for (at, byte) in flips {
             let at = usize::from(at) % plain.len();
             plain[at] = byte;
         }
-        let _ = Message::read(&plain, &CLIENT, 100);
+        let _ = read(&plain, 100);
     }
 }

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod deliver;
+mod series;
 
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -12,7 +13,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message as _;
-use streamhouse_observability::relay::{Client, Message, MessageError};
+use streamhouse_observability::relay::{Client, Draft, Message, MessageError, Terms};
 use uuid::Uuid;
 
 const CLIENT: Client<'static> = Client {
@@ -55,7 +56,12 @@ fn push(resource_metrics: Vec<ResourceMetrics>) -> Vec<u8> {
 }
 
 fn read(plain: &[u8], series: usize) -> Result<Message, MessageError> {
-    Message::read(plain, &CLIENT, series)
+    draft(plain, &[String::new()], series).map(Draft::finish)
+}
+
+/// `plain` as it is read when metrics of these prefixes are asked for.
+fn draft(plain: &[u8], prefixes: &[String], series: usize) -> Result<Draft, MessageError> {
+    Draft::read(plain, &CLIENT, &Terms { prefixes, series })
 }
 
 /// A good push of as many series.
