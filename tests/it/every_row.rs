@@ -143,12 +143,12 @@ fn consume_in_a_group(server: &Server, moved: &mut Moved) {
     moved.note(&server.scrape());
 }
 
-/// A new client's last push, and one after it, which is refused.
+/// A new client's last push, of which a part was not asked for, and one after it, which is refused.
 fn push_metrics(raw: &mut Connection) {
     let points = vec![NumberDataPoint { time_unix_nano: 1, ..Default::default() }; 2];
     let data = Some(Data::Gauge(Gauge { data_points: points }));
-    let metrics =
-        vec![Metric { name: "org.apache.kafka.producer.x".into(), data, ..Metric::default() }];
+    let of = |name: &str| Metric { name: name.into(), data: data.clone(), ..Metric::default() };
+    let metrics = vec![of("org.apache.kafka.producer.x"), of("shop.orders")];
     let scope_metrics = vec![ScopeMetrics { metrics, ..ScopeMetrics::default() }];
     let resource_metrics = vec![ResourceMetrics { scope_metrics, ..ResourceMetrics::default() }];
     let plain = MetricsData { resource_metrics }.encode_to_vec();
@@ -178,6 +178,7 @@ fn every_declared_instrument_is_recorded_by_the_running_engine() {
         .env("OTEL_BSP_MAX_QUEUE_SIZE", "64")
         .env("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "32")
         .env("OTEL_METRIC_EXPORT_INTERVAL", "200")
+        .env("STREAMHOUSE_CLIENT_TELEMETRY_METRICS", "org.apache.kafka.*")
         .env("STREAMHOUSE_CACHE_SIZE", "512KiB")
         .env("STREAMHOUSE_LAG_INTERVAL", "200ms")
         .env("STREAMHOUSE_GARBAGE_GRACE", "2s")
