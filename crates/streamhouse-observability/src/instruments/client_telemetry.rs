@@ -12,7 +12,7 @@ crate::instruments! {
         failed: Counter<()> = "{push}";
         /// Pushes that were refused, by reason.
         refused: Counter<PushRefusal> = "{push}";
-        /// Data points left out of pushes that were taken otherwise, by reason.
+        /// Data points left out of pushes whose other data points were good, by reason.
         left_out: Counter<LeftOut> = "{point}";
         /// Pushes on their way to the receiver.
         pending: Gauge<()> = "{push}";

@@ -1,8 +1,8 @@
 //! Metrics that other programs made, passed on over OTLP: those that Kafka clients push.
 //!
-//! A push is [counted](PushLedger::receive), read into a [`Draft`], and the [`Message`] that is left
-//! of it [offered](Relay::offer).
-//! From then on it ends in its ledger by itself: relayed, failed or refused.
+//! A push is [counted](PushLedger::receive) and read into a [`Draft`]; the [`Message`] that is left
+//! of it is [offered](Relay::offer). From then on it ends in its ledger by itself: relayed, failed or
+//! refused.
 //!
 //! Invariant: offering never waits; what may wait is bounded in pushes and in bytes. Invariant:
 //! names, labels and values are the client's own and reach no metric of ours.
