@@ -59,11 +59,9 @@ fn hash_resource(resource: Option<&Resource>, key: &RandomState) -> u64 {
 }
 
 fn of_metric(metric: &Metric, under: u64, key: &RandomState, all: &mut Vec<u64>) {
-    let mut hasher = key.build_hasher();
     let monotonic = matches!(&metric.data, Some(Data::Sum(sum)) if sum.is_monotonic);
     let kind = metric.data.as_ref().map(std::mem::discriminant);
-    (under, &metric.name, &metric.unit, kind, monotonic).hash(&mut hasher);
-    let name = hasher.finish();
+    let name = key.hash_one((under, &metric.name, &metric.unit, kind, monotonic));
     let mut point = |attributes: &[KeyValue], parts: &mut dyn Iterator<Item = f64>| {
         let mut hasher = key.build_hasher();
         name.hash(&mut hasher);
