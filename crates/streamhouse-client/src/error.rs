@@ -174,7 +174,7 @@ const MEMBERS: &str = "end them first; one that was killed leaves after its sess
 const NAMES: &str = "a topic's name has 1 to 249 letters, digits, '.', '_' or '-'";
 /// The usual rule for session timeouts. Another broker than StreamHouse may have other limits.
 const SESSION: &str =
-    "the session timeout is outside the broker's limits, which StreamHouse sets to 1s and 30m";
+    "the session timeout is outside the broker's limits: write 1s to 30m for StreamHouse";
 /// The rule for numbers of partitions. Another broker than StreamHouse may have another limit.
 const PARTITIONS: &str =
     "a topic has 1 to 10000 partitions, and adding some means more than it has now";

@@ -1,10 +1,11 @@
 //! The commits of a member of a group. Each is recorded once, with the records that it settles.
 //!
-//! What is asked for, and what is due, is committed by a call that waits, one at a time, on a thread
-//! of its own: librdkafka can wait for ever where no broker answers, and a runtime would wait for its
-//! own threads when it ends. What is settled of partitions that go to other members is only *stored* in the
-//! callback of the rebalance: librdkafka commits it before it gives them up, and nothing waits. Its
-//! commit callback tells of that second kind alone, so that no commit is recorded twice.
+//! What is asked for, and what is due, is committed by a call that waits, one at a time, on a
+//! thread of its own: librdkafka can wait for ever where no broker answers, and a runtime would wait
+//! for its own threads when it ends. What is settled of partitions that go to other members is only
+//! *stored* in the callback of the rebalance: librdkafka commits it before it gives them up, and
+//! nothing waits. Its commit callback tells of that second kind alone, so that no commit is recorded
+//! twice.
 
 use super::progress::{Batch, Part, Progress};
 use crate::connection::Events;
@@ -18,6 +19,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::VecDeque;
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -40,6 +42,8 @@ pub(super) struct Commits {
     /// Whether a thread commits.
     busy: Mutex<bool>,
     rest: Condvar,
+    /// Whether a commit that nobody waits for waits for its turn.
+    pub(super) soon: AtomicBool,
     /// What librdkafka commits before it gives partitions up.
     revoking: Mutex<VecDeque<(Committing, Batch)>>,
     complaint: Mutex<Complaint>,
@@ -85,6 +89,7 @@ impl Commits {
             turn: Arc::default(),
             busy: Mutex::default(),
             rest: Condvar::new(),
+            soon: AtomicBool::new(false),
             revoking: Mutex::default(),
             complaint: Mutex::default(),
         }
@@ -115,6 +120,10 @@ impl Commits {
         C: Consumer<GroupEvents>,
     {
         let turn = self.turn.clone().lock_owned().await;
+        self.soon.store(false, Ordering::Release);
+        if self.progress.is_idle() {
+            return Ok(());
+        }
         let (done, result) = oneshot::channel();
         let (commits, mine) = (self.clone(), underway.clone());
         let thread = std::thread::Builder::new().name("commit".into()).spawn(move || {
@@ -174,10 +183,17 @@ impl Commits {
                 self.record(underway, None);
                 Ok(())
             }
-            // The partitions went in between. librdkafka has committed what was stored of them.
+            // Partitions went in between. What was stored of them librdkafka has committed, if it
+            // commits such at all; what has stayed is in the next commit.
             Err(
                 KafkaError::StoreOffset(_) | KafkaError::ConsumerCommit(RDKafkaErrorCode::NoOffset),
-            ) => Ok(()),
+            ) => {
+                self.progress.put_back(batch);
+                match self.on_revoke {
+                    true => Ok(()),
+                    false => Err(self.give_up(underway, ClientError::Rebalanced)),
+                }
+            }
             Err(error) => {
                 self.progress.put_back(batch);
                 Err(self.give_up(underway, self.explain(&error)))

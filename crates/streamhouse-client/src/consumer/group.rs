@@ -13,6 +13,7 @@ use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::error::KafkaError;
 use std::fmt;
 use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -77,8 +78,9 @@ impl Default for GroupOptions {
 /// `commit` span inside a sampled span, and where it settles traced records: the span is linked with
 /// their creation.
 ///
-/// End it by [`close`](Self::close): dropping the last clone commits and leaves the group too, but
-/// blocks the thread while it does, or leaves that to a commit that is under way.
+/// End it by [`close`](Self::close): dropping the last clone leaves the group too, and commits if
+/// [`GroupOptions::commit_every`] is given, but blocks the thread while it does, or leaves that to a
+/// commit that is under way.
 #[derive(Clone)]
 pub struct GroupConsumer(Arc<Handle>);
 
@@ -267,15 +269,21 @@ impl GroupConsumer {
         self.commit_begun(self.member().commits.begin()).await.map_err(|failed| failed.error)
     }
 
-    /// Commits what is settled and does not wait; a failure is only recorded, and told as a WARN, at
-    /// most every 30 s.
+    /// Commits what is settled and does not wait; a failure is only recorded, and told as a WARN,
+    /// at most every 30 s. One that still waits for an earlier commit stands for this one, too.
     /// # Panics
     /// Outside a Tokio runtime.
     pub fn commit_soon(&self) {
-        let (consumer, underway) = (self.clone(), self.member().commits.begin());
+        let commits = self.member().commits.clone();
+        if commits.soon.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (consumer, underway) = (Leaving(Some(self.clone())), commits.begin());
         tokio::spawn(async move {
+            let Some(consumer) = &consumer.0 else { return };
             if let Err(failed) = consumer.commit_begun(underway).await {
-                consumer.member().commits.tell(&failed);
+                commits.soon.store(false, Ordering::Release);
+                commits.tell(&failed);
             }
         });
     }
@@ -339,12 +347,13 @@ impl GroupConsumer {
     }
 }
 
-/// A consumer that is being closed: whoever gives that up is not to wait for librdkafka.
+/// A consumer in the hands of somebody who is not to wait for librdkafka when it is the last clone.
 struct Leaving(Option<GroupConsumer>);
 
 impl Drop for Leaving {
     fn drop(&mut self) {
-        drop(self.0.take().map(GroupConsumer::leave));
+        let last = self.0.take().and_then(|consumer| Arc::into_inner(consumer.0));
+        drop(last.map(|handle| GroupConsumer(Arc::new(handle)).leave()));
     }
 }
 

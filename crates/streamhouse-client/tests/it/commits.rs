@@ -125,6 +125,29 @@ async fn commits_of_records_that_are_not_traced_are_counted_and_have_no_span() {
 }
 
 #[tokio::test]
+async fn a_commit_that_waits_for_its_turn_stands_for_all_that_are_asked_for_meanwhile() {
+    let (_cluster, connection) = filled(1, 11).await;
+    let recorded = recorded();
+    let member = member(&connection.clone().recorded_by(&recorded.telemetry), manual());
+    let mut records = Vec::new();
+    while records.len() < 11 {
+        records.push(next(&member).await);
+    }
+    for record in &records[..10] {
+        member.settle(record);
+        member.commit_soon();
+    }
+    until("a commit", || recorded.count(DURATIONS, &[COMMIT]) == Some(1.0)).await;
+    member.close().await.unwrap();
+    assert_eq!(recorded.count(DURATIONS, &[COMMIT]), Some(1.0), "nothing was left to commit");
+
+    let second = crate::groups::member(&connection.recorded_by(&Telemetry::off()), manual());
+    assert_eq!(offset(&second).await, 10);
+    second.commit_soon();
+    second.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn with_roots_a_periodic_commit_has_a_span_whatever_it_settles() {
     let (_cluster, connection) = filled(1, 1).await;
     let recorded = recorded();

@@ -25,6 +25,7 @@ use kafka_protocol::messages::PushTelemetryRequest;
 use reader::Reader;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
+use streamhouse_observability::declare::ClosedLabel as _;
 use streamhouse_observability::instruments::ClientTelemetryMetrics;
 use streamhouse_observability::labels::PushRefusal;
 use streamhouse_observability::relay::{Full, Message, PushLedger, Relay};
@@ -136,6 +137,8 @@ impl ClientTelemetry {
                 relay.offer(message, push).map_err(|Full| self.refused(PushRefusal::Full))
             }
             Err(refusal) => {
+                let (client, reason) = (caller.id.as_deref(), refusal.as_str());
+                tracing::debug!(client, reason, "metrics of a client were refused");
                 push.refuse(refusal);
                 Err(self.refused(refusal))
             }
@@ -202,14 +205,14 @@ impl ClientTelemetry {
             | PushRefusal::UnknownSubscription
             | PushRefusal::NotSubscribed => Code::UnknownSubscriptionId,
             PushRefusal::Terminated => Code::InvalidRequest,
-            PushRefusal::TooEarly | PushRefusal::TooManyInstances | PushRefusal::Full => {
-                Code::ThrottlingQuotaExceeded
-            }
+            // It goes on, and is heard when there is room.
+            PushRefusal::TooEarly
+            | PushRefusal::TooManyInstances
+            | PushRefusal::TooManySeries
+            | PushRefusal::Full => Code::ThrottlingQuotaExceeded,
             PushRefusal::UnsupportedCompression => Code::UnsupportedCompressionType,
             PushRefusal::TooLarge => Code::TelemetryTooLarge,
-            PushRefusal::Invalid | PushRefusal::NotCumulative | PushRefusal::TooManySeries => {
-                Code::InvalidRecord
-            }
+            PushRefusal::Invalid | PushRefusal::NotCumulative => Code::InvalidRecord,
         };
         let throttled = code == Code::ThrottlingQuotaExceeded;
         let pause =

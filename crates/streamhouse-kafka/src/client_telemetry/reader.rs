@@ -70,7 +70,7 @@ impl Reader {
 }
 
 fn refusal(error: MessageError) -> PushRefusal {
-    tracing::debug!(%error, "metrics of a client were refused");
+    tracing::debug!(%error, "metrics of a client cannot be taken as they are");
     match error {
         MessageError::TooManySeries { .. } => PushRefusal::TooManySeries,
         MessageError::NotCumulative => PushRefusal::NotCumulative,

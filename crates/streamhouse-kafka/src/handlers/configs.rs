@@ -71,7 +71,7 @@ pub(crate) fn of_topic(config: &BrokerConfig, retention: Retention) -> Vec<Setti
             retention.bytes,
             config.retention_bytes,
             usual.retention_bytes,
-            "Bytes of record batches beyond which a partition's oldest are removed; -1: never.",
+            "Bytes of a partition's record batches that are kept at least; -1: all of them.",
         ),
     ] {
         let source = match own {

@@ -162,13 +162,13 @@ async fn pass(
     limit: usize,
 ) -> Result<Vec<Option<Asked>>, MetadataError> {
     let row = |(at, trim): &(TopicPartition, Trim)| {
-        let (time, most) = match *trim {
+        let (time, least) = match *trim {
             Trim::AppendedBefore(time) => (Some(time), None),
             // Below 0 nothing moves.
             Trim::ToBytes(bytes) => (None, (bytes >= 0).then_some(bytes)),
             Trim::To(_) | Trim::ToEnd => (None, None),
         };
-        (at.topic.to_string(), at.partition, time, most)
+        (at.topic.to_string(), at.partition, time, least)
     };
     let rows: Vec<_> = wanted.iter().map(row).collect();
     type Row = (i64, i64, i64, i64, Option<i64>, i64);

@@ -75,7 +75,8 @@ impl ClosedLabel for PushRefusal {
 pub enum LeftOut {
     /// The metric was not asked for.
     NotSubscribed,
-    /// The series is new, and its client instance has as many as it may have in its life.
+    /// The series is new, and its client instance has as many as it may have in its life, or all
+    /// instances together have.
     TooManySeries,
 }
 

@@ -163,7 +163,7 @@ fn a_group_goes_on_where_it_has_come_to() {
     assert!(refused.contains("a group begins where it has come to"), "{refused}");
     let wrong = ["consume", "log", "--group", "one", "--session-timeout", "10ms"];
     let refused = server.client(&wrong, "").expect(1).stderr;
-    assert!(refused.contains("outside the broker's limits: write 6s to 5m"), "{refused}");
+    assert!(refused.contains("outside the broker's limits: write 1s to 30m"), "{refused}");
 }
 
 #[tokio::test]

@@ -5,8 +5,8 @@
 //! and the command line.
 //!
 //! The order of work makes lag true: the committed offsets of some groups are copied first and ends
-//! are read right after that, so that no end is older than the offset it is compared with. Offsets are kept by topic
-//! id: those of a deleted topic say nothing of one created under its name.
+//! are read right after that, so that no end is older than the offset it is compared with. Offsets
+//! are kept by topic id: those of a deleted topic say nothing of one created under its name.
 //!
 //! Invariant: no lag is negative, and seconds are 0 exactly when records are. Invariant: no record
 //! is told of a group that has committed nothing.

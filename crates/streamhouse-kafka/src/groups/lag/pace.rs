@@ -14,6 +14,8 @@ const MOST_REST: f64 = 9.0;
 #[derive(Debug)]
 pub(super) struct Pace {
     rest: f64,
+    /// When it should be done.
+    until: Instant,
     since: Instant,
     worked: Duration,
 }
@@ -24,13 +26,15 @@ impl Pace {
     pub fn new(within: Duration, before: Duration) -> Self {
         let rest = within.as_secs_f64() / before.as_secs_f64().max(1e-6) - 1.0;
         let rest = rest.clamp(0.0, MOST_REST);
-        Self { rest, since: Instant::now(), worked: Duration::ZERO }
+        let since = Instant::now();
+        Self { rest, until: since + within, since, worked: Duration::ZERO }
     }
 
-    /// Rests, in proportion to the work since the last time. Others get their turn on the thread
-    /// even without a rest.
+    /// Rests, in proportion to the work since the last time, until it should be done. Others get
+    /// their turn on the thread even without a rest.
     pub async fn rest(&mut self) {
         let rest = self.work().mul_f64(self.rest);
+        let rest = rest.min(self.until.saturating_duration_since(Instant::now()));
         if rest.is_zero() {
             yield_now().await;
         } else {
@@ -78,5 +82,6 @@ mod tests {
         assert_eq!(cycle(5_000, 0).await, ms(100 + 9 * 90), "the last had nothing to do");
         assert_eq!(cycle(0, 100).await, ms(100), "there is no time to rest");
         assert_eq!(cycle(50, 100).await, ms(100), "there is more to do than time");
+        assert_eq!(cycle(500, 1).await, ms(500 + 50), "there is more to do than the last time");
     }
 }
