@@ -33,9 +33,8 @@ impl Sink {
                 if ends.load(Ordering::Acquire) {
                     break;
                 }
-                if let Ok(body) = receive(stream) {
-                    kept.lock().unwrap_or_else(PoisonError::into_inner).push(body);
-                }
+                // What cannot be read is no alert; its sender is not answered.
+                let _ = receive(stream, &kept);
             }
         });
         Ok(Self { addr, bodies, ending, thread: Some(thread) })
@@ -62,8 +61,8 @@ impl Drop for Sink {
     }
 }
 
-/// Reads one request, answers 200 and gives its body.
-fn receive(stream: TcpStream) -> std::io::Result<Value> {
+/// Reads one request, keeps its body, and then answers 200: who has its answer finds it kept.
+fn receive(stream: TcpStream, kept: &Mutex<Vec<Value>>) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     let mut reader = BufReader::new(stream);
     let mut length = 0;
@@ -78,7 +77,8 @@ fn receive(stream: TcpStream) -> std::io::Result<Value> {
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
+    let body = serde_json::from_slice(&body).map_err(std::io::Error::other)?;
+    kept.lock().unwrap_or_else(PoisonError::into_inner).push(body);
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-    reader.get_mut().write_all(answer.as_bytes())?;
-    serde_json::from_slice(&body).map_err(std::io::Error::other)
+    reader.get_mut().write_all(answer.as_bytes())
 }
